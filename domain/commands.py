@@ -1,0 +1,205 @@
+"""Load, decide, append: how every change of an application gets into the log.
+
+A decision is made on what was loaded. When another append came first, the append is refused and all begins again, at
+most ten times. A kill anywhere before the append leaves nothing; after it, all that was decided stands.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from uuid import UUID
+
+from domain.application import Application, Unfinished, Verdict
+from domain.application_events import Delivery
+from domain.errors import ApplicationNotFound, Conflict, Overloaded
+from domain.event import Cause, Event, Metadata, Owner, RecordedEvent
+from domain.job import CvReference, Documents, Job
+from domain.ports import Append, Claim, Clock, EventLog
+from domain.rejected_message import MessageRejected, RejectedMessage
+from domain.retry import RetryPolicy
+
+CONFLICT_TRIES = 10
+
+Decision = Callable[[Application], Sequence[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An application as the log has it, with whom it belongs to and the position of its newest event."""
+
+    application: Application
+    owner: Owner
+    position: int
+    last_at: datetime
+    correlation_id: str | None  # of the request that began it
+
+    @classmethod
+    def of(cls, recorded: Sequence[RecordedEvent]) -> "Loaded":
+        first, last = recorded[0], recorded[-1]
+        application = Application.fold(first.stream_id, (one.event for one in recorded))
+        return cls(application, first.owner, last.position, last.metadata.at, first.metadata.cause.correlation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A submission that is in the log."""
+
+    application_id: UUID
+    job_count: int
+    created_at: datetime
+    position: int
+
+
+def recorded_events(
+    stream_id: UUID,
+    version: int,
+    events: Iterable[Event],
+    at: datetime,
+    cause: Cause,
+    owner: Owner | None,
+    clock: Clock,
+) -> Sequence[RecordedEvent]:
+    """The events that follow `version` of a stream, with their metadata: the one place where it is filled in."""
+    return [
+        RecordedEvent(stream_id, number, event, Metadata(clock.new_id(at), at, cause, owner))
+        for number, event in enumerate(events, version + 1)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationCommands:
+    """The commands of one application. What they raise is told in `domain/application.py` and `EventLog`."""
+
+    log: EventLog
+    clock: Clock
+    policy: RetryPolicy
+
+    # -- by users -----------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, user_id: str, jobs: tuple[Job, ...], style: str | None, cv: CvReference | None, cause: Cause
+    ) -> Submitted:
+        """A new application; durable when this returns. The CV must be stored before."""
+        at = self.clock.now()
+        id = self.clock.new_id(at)
+        owner = Owner(user_id, len(jobs), at)
+        events = Application(id).submit(jobs, style, cv)
+        position = await self.log.append(Append(recorded_events(id, 0, events, at, cause, owner, self.clock)))
+        return Submitted(id, len(jobs), at, position)
+
+    async def find(self, user_id: str, id: UUID) -> Loaded:
+        """Raises ApplicationNotFound for an unknown application and for another user's."""
+        loaded = await self.load(id)
+        if loaded is None or loaded.owner.user_id != user_id:
+            raise ApplicationNotFound(id.hex)
+        return loaded
+
+    async def retry(self, user_id: str, id: UUID, cause: Cause) -> Loaded:
+        return await self._change(await self.find(user_id, id), cause, Application.retry)
+
+    async def cancel(self, user_id: str, id: UUID, cause: Cause) -> Loaded:
+        return await self._change(await self.find(user_id, id), cause, Application.cancel)
+
+    # -- by workers ---------------------------------------------------------------------------------------------------
+
+    async def load(self, id: UUID) -> Loaded | None:
+        """None for an unknown application, and for a stream that is none."""
+        recorded = await self.log.read_stream(id)
+        return Loaded.of(recorded) if recorded and recorded[0].event.NAME.startswith("application.") else None
+
+    async def start(self, loaded: Loaded, cause: Cause, claim: Claim) -> Loaded:
+        """Starts it under a claim that is taken in the same append. Raises ClaimedElsewhere if another worker has it.
+
+        Without an event there was nothing to do, and no claim was taken.
+        """
+        return await self._change(loaded, cause, lambda a: a.start(self.policy), take=claim)
+
+    async def begin_attempt(
+        self, loaded: Loaded, cause: Cause, position: int, portal: str, delivery: Delivery, documents: Documents
+    ) -> Loaded:
+        """Raises AttemptRefused, also after a conflict, when this start is over: then nothing may be sent."""
+        start = loaded.application.starts
+        return await self._change(
+            loaded, cause, lambda a: a.begin_attempt(position, start, portal, delivery, documents)
+        )
+
+    async def settle(
+        self, loaded: Loaded, cause: Cause, position: int, outcome: Verdict | str | None, release: Claim
+    ) -> Loaded:
+        """Records what came of an attempt: a verdict, or the reference (or None) of a portal that has the job.
+
+        The claim is given back with the append that ends the application.
+        """
+        start = loaded.application.starts
+
+        def decide(application: Application) -> Sequence[Event]:
+            if isinstance(outcome, Verdict):
+                return application.record_failed(position, start, outcome)
+            return application.record_applied(position, outcome)
+
+        return await self._change(loaded, cause, decide, release=release)
+
+    async def pause(
+        self, loaded: Loaded, cause: Cause, unfinished: Sequence[Unfinished], release: Claim | None
+    ) -> Loaded:
+        """Schedules the next try of the jobs that have no end, or fails them; gives the claim back."""
+        start = loaded.application.starts
+        return await self._change(
+            loaded, cause, lambda a: a.pause(start, unfinished, self.clock.now(), self.policy), release=release
+        )
+
+    async def requeue(self, loaded: Loaded, cause: Cause, reason: str) -> Loaded:
+        """Raises Conflict if anything has happened since it was loaded: then it is not stuck."""
+        return await self._append(loaded, loaded.application.requeue(reason), cause)
+
+    async def reject(self, stream_id: UUID, event: MessageRejected, cause: Cause, *, redelivered: bool) -> None:
+        """Records a message that no worker can act on, once."""
+        for _ in range(CONFLICT_TRIES):
+            version = len(await self.log.read_stream(stream_id))
+            events = RejectedMessage(stream_id, version).reject(event, redelivered=redelivered)
+            if not events:
+                return
+            recorded = recorded_events(stream_id, version, events, self.clock.now(), cause, None, self.clock)
+            try:
+                await self.log.append(Append(recorded))
+            except Conflict:
+                continue
+            return
+        raise Overloaded("The message is being rejected by too many at once")
+
+    # -- load, decide, append -----------------------------------------------------------------------------------------
+
+    async def _change(
+        self, loaded: Loaded, cause: Cause, decide: Decision, take: Claim | None = None, release: Claim | None = None
+    ) -> Loaded:
+        for _ in range(CONFLICT_TRIES):
+            try:
+                return await self._append(loaded, decide(loaded.application), cause, take, release)
+            except Conflict:
+                again = await self.load(loaded.application.id)
+                assert again is not None, "a stream in the log stays there"
+                loaded = again
+        raise Overloaded(f"Application {loaded.application.id.hex} is being changed by too many at once")
+
+    async def _append(
+        self,
+        loaded: Loaded,
+        events: Sequence[Event],
+        cause: Cause,
+        take: Claim | None = None,
+        release: Claim | None = None,
+    ) -> Loaded:
+        if not events:
+            return loaded
+        application, at = loaded.application, self.clock.now()
+        after = reduce(Application.after, events, application)
+        correlated = cause if cause.correlation_id else replace(cause, correlation_id=loaded.correlation_id)
+        recorded = recorded_events(
+            application.id, application.version, events, at, correlated, loaded.owner, self.clock
+        )
+        given_back = (
+            release if after.ended or not after.open_jobs or after.queued_version > application.version else None
+        )
+        position = await self.log.append(Append(recorded, take, given_back))
+        return replace(loaded, application=after, position=position, last_at=at)

@@ -1,0 +1,1 @@
+"""Settings, and the adapters to everything outside: stores, broker, tokens, metrics, logs."""

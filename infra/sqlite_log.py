@@ -1,0 +1,218 @@
+"""The event log in SQLite: the embedded default, for one machine.
+
+Durable when a transaction is left: WAL mode with `synchronous=FULL`, so each commit is synced. A kill at any instant
+leaves the last commit. Every write begins with BEGIN IMMEDIATE: the lock is taken first, so positions are given in the
+order of commits, and a reader never skips one. Reads use connections of their own and never wait for writers.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from eventsourcing.persistence import PersistenceError, StoredEvent
+from eventsourcing.sqlite import (
+    SQLiteApplicationRecorder,
+    SQLiteConnection,
+    SQLiteConnectionPool,
+    SQLiteCursor,
+    SQLiteDatastore,
+)
+
+from domain.errors import Conflict, StoreError, StoreFailed, StoreTimeout, StoreUnavailable
+from infra.log_database import CommitUncertain, Row, StoredAt
+
+LOCK_TIMEOUT_SECONDS = 5
+LOCK_POLL_SECONDS = 0.0005
+WATCH_POLL_SECONDS = 0.004
+SELECT = "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events"
+
+
+class _Pool(SQLiteConnectionPool):
+    pragmas: tuple[str, ...] = ()
+
+    def _create_connection(self) -> SQLiteConnection:
+        connection = super()._create_connection()
+        for pragma in self.pragmas:
+            connection.cursor().execute(pragma)
+        return connection
+
+
+class _Writers(_Pool):
+    # busy_timeout: we wait for the lock ourselves, in short steps
+    pragmas = ("PRAGMA synchronous=FULL", "PRAGMA busy_timeout=0")
+
+
+def _recorder(path: Path, pool: type[_Pool], size: int) -> SQLiteApplicationRecorder:
+    datastore = SQLiteDatastore(str(path))
+    datastore.pool = pool(
+        db_name=str(path), lock_timeout=LOCK_TIMEOUT_SECONDS, pool_size=size, pool_timeout=LOCK_TIMEOUT_SECONDS
+    )
+    return SQLiteApplicationRecorder(datastore)
+
+
+class _Session:
+    """`AppendSession` over a cursor inside a transaction."""
+
+    now = "((julianday('now') - 2440587.5) * 86400.0)"
+
+    def __init__(self, recorder: SQLiteApplicationRecorder, cursor: SQLiteCursor) -> None:
+        self._recorder, self._cursor = recorder, cursor
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        self._cursor.execute(sql, tuple(params))
+        return [tuple(row) for row in self._cursor.fetchall()]
+
+    def insert(self, events: Sequence[StoredEvent]) -> Sequence[int]:
+        try:
+            return self._recorder._insert_events(self._cursor, events) or []
+        except sqlite3.IntegrityError as error:
+            raise Conflict("Another append came first") from error
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self._cursor.execute("SAVEPOINT one")
+        try:
+            yield
+        except BaseException:
+            self._cursor.execute("ROLLBACK TO one")
+            self._cursor.execute("RELEASE one")
+            raise
+        self._cursor.execute("RELEASE one")
+
+
+class SqliteLog:
+    """`LogAdapter` over one file; `path` and its folder are made when missing."""
+
+    pause_after_commit = 0.001
+
+    def __init__(self, path: Path, pool_size: int) -> None:
+        self._path, self._pool_size = path, pool_size
+
+    def open(self) -> None:
+        with _store_errors():
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnavailable("The event store's folder cannot be made") from error
+            self._writer = _recorder(self._path, _Writers, 1)  # a pool of its own: readers never wait behind it
+            self._reader = _recorder(self._path, _Pool, self._pool_size)
+            self._create_tables()
+
+    def _create_tables(self) -> None:
+        try:
+            with self.appending() as session:
+                for statement in self._writer.create_table_statements:
+                    session.execute(statement)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._reader.datastore.close()
+        self._writer.datastore.close()
+
+    @contextmanager
+    def appending(self) -> Iterator[_Session]:
+        with _store_errors(), self._writer.datastore.get_connection(commit=True) as connection:
+            cursor = connection.cursor()
+            _begin_immediate(cursor)
+            try:
+                yield _Session(self._writer, cursor)
+            except BaseException:
+                connection.rollback()
+                raise
+            try:
+                connection.commit()
+            except sqlite3.Error as error:
+                connection.rollback()
+                raise CommitUncertain from error
+
+    writing = appending
+
+    def select_streams(self, stream_ids: Sequence[str]) -> Sequence[StoredAt]:
+        marks = ",".join("?" * len(stream_ids))
+        sql = f"{SELECT} WHERE originator_id IN ({marks}) ORDER BY originator_id, originator_version"
+        with self._reading() as cursor:
+            cursor.execute(sql, list(stream_ids))
+            convert = self._reader.convert_originator_id
+            return [(StoredEvent(convert(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
+
+    def select_after(self, position: int, limit: int) -> Sequence[StoredAt]:
+        with _store_errors():
+            found = self._reader.select_notifications(position, limit, inclusive_of_start=False)
+        return [(StoredEvent(n.originator_id, n.originator_version, n.topic, n.state), n.id) for n in found]
+
+    def head(self) -> int:
+        with _store_errors():
+            return self._reader.max_notification_id() or 0
+
+    def watch(self) -> "_Watcher":
+        with _store_errors():
+            return _Watcher(self._path)
+
+    @contextmanager
+    def _reading(self) -> Iterator[SQLiteCursor]:
+        with _store_errors(), self._reader.datastore.transaction(commit=False) as cursor:
+            yield cursor
+
+
+class _Watcher:
+    """`PRAGMA data_version` changes when another connection has committed; it reads one page of shared memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._version = -1
+
+    def wait(self, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        with _store_errors():
+            while (version := self._one("PRAGMA data_version")) == self._version and time.monotonic() < deadline:
+                time.sleep(WATCH_POLL_SECONDS)
+            self._version = version
+            return self._one("SELECT MAX(rowid) FROM stored_events")
+
+    def _one(self, sql: str) -> int:
+        return int(self._connection.execute(sql).fetchone()[0] or 0)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _begin_immediate(cursor: SQLiteCursor) -> None:
+    """Takes the write lock. Raises StoreTimeout when others hold it for too long.
+
+    SQLite's own waiting backs off to 100 ms, longer than the pause that a busy writer makes for others.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() > deadline:
+                raise StoreTimeout("The event store is locked") from error
+            time.sleep(LOCK_POLL_SECONDS)
+        else:
+            return
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, PersistenceError) as error:
+        raise _as_store_error(error) from error
+
+
+def _as_store_error(error: Exception) -> StoreError:
+    cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+    code = getattr(cause, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None
+    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreTimeout("The event store did not answer in time")
+    if primary in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
+        return StoreUnavailable("The event store cannot be reached")
+    return StoreFailed("The event store refused the command")

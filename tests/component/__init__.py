@@ -1,0 +1,1 @@
+"""One part with its real surroundings: sockets, files, servers, processes."""
