@@ -1,0 +1,51 @@
+"""`python -m tests.bench [NAME...]`: all rows, or those of the named measurements; see `--help`."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from tests.bench import append, projection, submit
+from tests.bench.report import Measure, Row, median_of_runs, save, show
+from tests.bench.servers import Servers, servers
+
+RESULTS = Path(".data/bench.json")
+ONCE = {"memory"}  # long, and its figure is a greatest one
+
+
+def measurements(on: Servers) -> dict[str, Measure]:
+    return {
+        "append_sqlite": append.sqlite_ratio,
+        "append_postgres": lambda: append.postgres_ratio(on.fresh_postgresql(), on.fresh_postgresql()),
+        "append_two_processes": append.two_processes_ratio,
+        "submit_sqlite": partial(submit.on_sqlite, on),
+        "submit_postgres": partial(submit.on_postgres, on),
+        "submit_alone": partial(submit.alone, on),
+        "projection": partial(projection.measure, on),
+        "visible": partial(submit.visible, on),
+        "worker": partial(submit.worker, on),
+        "memory": partial(submit.memory, on),
+    }
+
+
+async def run(names: Sequence[str], runs: int) -> Sequence[Row]:
+    rows: list[Row] = []
+    async with servers() as on:
+        for name, measure in measurements(on).items():
+            if not names or name in names:
+                rows += await median_of_runs(measure, 1 if name in ONCE else runs)
+                save(rows, RESULTS)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="append_sqlite, submit_sqlite, worker, ...")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median is told")
+    arguments = parser.parse_args()
+    show(asyncio.run(run(arguments.names, arguments.runs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""A load generator that costs little itself: requests made beforehand, raw connections, answers read by their length.
+
+Runs as a process of its own (`python -m tests.bench.http_load`), reads its orders as JSON from standard input,
+and prints what it saw: {"done", "refused", "seconds", "p50_ms", "p99_ms"}.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
+
+import uvloop
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """`requests` are whole HTTP requests, taken in turn. Ends after `count` answers."""
+
+    url: str
+    requests: Sequence[str]
+    count: int
+    connections: int = 64
+    per_second: float | None = None  # None: as fast as it goes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    done: int
+    refused: int  # answers that were no 2xx
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds
+
+
+def post_application(host: str, token: str, jobs: str) -> str:
+    """A submission as browsers send it: multipart, one job, no CV."""
+    boundary = "----bench"
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{jobs}\r\n--{boundary}--\r\n'
+    return (
+        f"POST /applications HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
+    )
+
+
+async def run(orders: Orders) -> Seen:
+    """Sends the requests over all connections and waits for each answer."""
+    numbers = iter(range(orders.count))
+    latencies: list[float] = []
+    refused = 0
+    began = time.perf_counter()
+    parts = urlsplit(orders.url)
+
+    async def connection() -> None:
+        nonlocal refused
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        for number in numbers:
+            if orders.per_second:
+                await asyncio.sleep(max(0.0, began + number / orders.per_second - time.perf_counter()))
+            sent = time.perf_counter()
+            writer.write(orders.requests[number % len(orders.requests)].encode())
+            refused += not (await _answer(reader)).startswith(b"HTTP/1.1 2")
+            latencies.append(time.perf_counter() - sent)
+        writer.close()
+
+    await asyncio.gather(*(connection() for _ in range(orders.connections)))
+    seconds = time.perf_counter() - began
+    latencies.sort()
+    return Seen(len(latencies), refused, seconds, *(1000 * latencies[int(len(latencies) * q)] for q in (0.5, 0.99)))
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    await reader.readexactly(int(length.split(b":")[1]))
+    return head
+
+
+async def in_own_process(orders: Orders) -> Seen:
+    """The same, beside the caller."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.http_load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate(json.dumps(asdict(orders)).encode())
+    return Seen(**json.loads(printed))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(run(Orders(**json.load(sys.stdin)))))))
