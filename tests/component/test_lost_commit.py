@@ -1,0 +1,60 @@
+"""PostgreSQL's connection is lost inside a commit: what became of it is found out from the log, not guessed."""
+
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from domain.errors import StoreUnavailable
+from infra.event_log import open_event_log
+from tests.contract.test_event_log import some
+from tests.tcp_proxy import TcpProxy
+
+
+def through(proxy: TcpProxy, url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(f":{parts.port}/", f":{proxy.listens}/")
+
+
+def proxy_of(url: str, *, deliver_first: bool) -> TcpProxy:
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return TcpProxy(parts.hostname, parts.port, deliver_first=deliver_first)
+
+
+async def test_one_that_was_done_is_answered_as_done(postgresql_url: str) -> None:
+    stream = uuid4()
+    async with (
+        proxy_of(postgresql_url, deliver_first=True) as proxy,
+        open_event_log(through(proxy, postgresql_url)) as store,
+    ):
+        proxy.cut_at = b"COMMIT"
+        position = await store.log.append(some(stream, 1))
+        assert proxy.cuts == 1
+        assert [e.position for e in await store.log.read_stream(stream)] == [position]
+
+
+async def test_one_that_was_not_done_is_told_and_can_be_tried_again(postgresql_url: str) -> None:
+    stream = uuid4()
+    async with (
+        proxy_of(postgresql_url, deliver_first=False) as proxy,
+        open_event_log(through(proxy, postgresql_url)) as store,
+    ):
+        proxy.cut_at = b"COMMIT"
+        with pytest.raises(StoreUnavailable):
+            await store.log.append(some(stream, 1))
+        assert proxy.cuts == 1
+        assert await store.log.append(some(stream, 1)) > 0
+
+
+async def test_connections_that_died_are_replaced(postgresql_url: str) -> None:
+    async with (
+        proxy_of(postgresql_url, deliver_first=False) as proxy,
+        open_event_log(through(proxy, postgresql_url)) as store,
+    ):
+        proxy.cut_at = b"LOCK TABLE"
+        with pytest.raises(StoreUnavailable):
+            await store.log.append(some(uuid4(), 1))
+        assert proxy.cuts == 1
+        await store.log.append(some(uuid4(), 1))
