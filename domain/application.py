@@ -2,8 +2,9 @@
 
 pending → processing → success | failed,  pending → cancelled,  failed → pending by a retry  (contract http.md 1.9)
 
-A job's attempt has begun once its JobAttempted is in the log. It ends by JobApplied, JobFailed, or a RetryScheduled that
-names the job; an attempt without an end is one whose worker died, so its outcome is unknown (design 7).
+A job's attempt has begun once its JobAttempted is in the log. It ends by JobApplied, JobFailed, or a RetryScheduled
+that names the job; an attempt without an end is one whose worker died, so its outcome is unknown (design 7). A start is
+over with its RetryScheduled, with the next start, and with the end of the application.
 """
 
 from collections.abc import Iterable, Sequence
@@ -78,6 +79,7 @@ class Application:
     status: Status = Status.PENDING
     starts: int = 0  # in its whole life; a retry does not reset it
     barren_starts: int = 0  # the last ones, each followed by neither a result nor a RetryScheduled
+    paused: bool = False  # the newest start is over: its RetryScheduled waits for the next
     retries_used: int = 0  # counted ones since the last RetryRequested
     retries_requested: int = 0
     queued_version: int = 0  # of the event that queued it last
@@ -110,6 +112,8 @@ class Application:
     def submit(self, jobs: tuple[Job, ...], style: str | None, cv: CvReference | None) -> Sequence[Event]:
         if self.version:
             raise ApplicationState(f"Application {self.id.hex} has been submitted already")
+        if not jobs:
+            raise ValueError("an application holds one job at least")  # without one it would never end
         return [ApplicationSubmitted(jobs=jobs, style=style, cv=cv)]
 
     def start(self, policy: RetryPolicy) -> Sequence[Event]:
@@ -120,16 +124,13 @@ class Application:
         if self.status not in {Status.PENDING, Status.PROCESSING} or not self.jobs:
             return []
         if self.barren_starts > policy.max_retries:
-            reason = f"Max retries exceeded: {self.barren_starts} workers died of it"
-            return self._with_failures((p, _if_worker_died(job, reason)) for p, job in self.open_jobs)
+            return self._given_up_by_workers()
         started = ProcessingStarted(start=self.starts + 1, previous=self.status)
         lost = "the worker stopped before the portal's answer was recorded"
         return [
             started,
             *self.after(started)._with_failures(
-                (p, unknown_outcome(lost, "WorkerLostError"))
-                for p, job in self.open_jobs
-                if job.attempted and job.attempted.delivery is Delivery.AT_MOST_ONCE
+                (p, unknown_outcome(lost, "WorkerLostError")) for p, job in self.open_jobs if _may_be_lost(job)
             ),
         ]
 
@@ -138,11 +139,14 @@ class Application:
     ) -> Sequence[Event]:
         """Before a portal is called. `documents` count only when this round has none yet.
 
-        Raises AttemptRefused once a later start is in the log or the job has ended: then nothing may be sent.
+        Raises AttemptRefused once that start is over, the job has ended, or a portal without keys may have it already:
+        then nothing may be sent.
         """
         job = self._job(position)
-        if start != self.starts or self.status is not Status.PROCESSING or not job.open:
+        if not self._runs(start) or not job.open:
             raise AttemptRefused(f"Attempt {start} of {self.entry_id(position)} is over")
+        if _may_be_lost(job):
+            raise AttemptRefused(f"{self.entry_id(position)} has been sent: only a person may send it again")
         attempted = JobAttempted(position=position, start=start, round=job.round, portal=portal, delivery=delivery)
         if job.documents is not None:
             return [attempted]
@@ -161,7 +165,7 @@ class Application:
 
     def record_failed(self, position: int, start: int, verdict: "Verdict") -> Sequence[Event]:
         """The job failed for good in this start. No event if it has ended, or if that start is over."""
-        if not self._job(position).open or self.status is not Status.PROCESSING or start != self.starts:
+        if not self._job(position).open or not self._runs(start):
             return []
         return self._with_failures([(position, verdict)])
 
@@ -170,17 +174,17 @@ class Application:
     ) -> Sequence[Event]:
         """All open jobs have been tried, or are given back: try again later, or fail what has no attempt left.
 
-        No event if that start is over. Several jobs wait for the longest delay among them (design 7).
+        No event if that start is over. Several jobs wait for the longest delay among them (design 7). What is given
+        back costs no attempt, so it is tried again even where another job used up the last.
         """
         waiting = [u for u in unfinished if self._job(u.position).open]
-        if start != self.starts or self.status is not Status.PROCESSING or not waiting:
+        if not self._runs(start):
             return []
-        counted = any(u.counted for u in waiting)
-        exhausted = counted and self.retries_used >= policy.max_retries
-        given_up = [u for u in waiting if exhausted or self._rested_too_long(u, now)]
+        exhausted = self.retries_used >= policy.max_retries
+        given_up = [u for u in waiting if (u.counted and exhausted) or self._rested_too_long(u, now)]
         events = self._with_failures((u.position, _exhausted(u)) for u in given_up)
         left = [u for u in waiting if u not in given_up]
-        return [*events, self._retry_of(left, counted, now, policy)] if left else events
+        return [*events, self._retry_of(left, now, policy)] if left else events
 
     def cancel(self) -> Sequence[Event]:
         """The user takes it back while no worker has it (contract http.md 6.2)."""
@@ -217,7 +221,7 @@ class Application:
                 return replace(now, jobs=states, style=style, cv=cv, queued_version=now.version)
             case ProcessingStarted(start=start):
                 barren = self.barren_starts + 1
-                return replace(now, status=Status.PROCESSING, starts=start, barren_starts=barren)
+                return replace(now, status=Status.PROCESSING, starts=start, barren_starts=barren, paused=False)
             case DocumentsWritten(position=position, documents=documents):
                 return now._with_job(position, documents=documents)
             case JobAttempted(position=position):
@@ -229,7 +233,7 @@ class Application:
                 return replace(now, barren_starts=0)._with_job(position, failed=event, attempted=None)
             case RetryScheduled(counted=counted):
                 used = self.retries_used + counted
-                queued = replace(now, barren_starts=0, retries_used=used, queued_version=now.version)
+                queued = replace(now, barren_starts=0, paused=True, retries_used=used, queued_version=now.version)
                 return reduce(_waiting_again, event.waiting, queued)
             case ApplicationSucceeded():
                 return replace(now, status=Status.SUCCESS)
@@ -250,6 +254,10 @@ class Application:
         if self.starts == 0 or not 1 <= position <= len(self.jobs):
             raise ApplicationState(f"Application {self.id.hex} expects no result for job {position}")
         return self.jobs[position - 1]
+
+    def _runs(self, start: int) -> bool:
+        """Whether what a worker does under this start still counts."""
+        return start == self.starts and self.status is Status.PROCESSING and not self.paused
 
     def _with_job(self, position: int, **changes: object) -> "Application":
         job = replace(self.jobs[position - 1], **changes)  # type: ignore[arg-type]
@@ -292,14 +300,18 @@ class Application:
             state = reduce(Application.after, follows, state)
         return events
 
+    def _given_up_by_workers(self) -> Sequence[Event]:
+        """What killed each of its last workers is not tried again; each of them was an attempt."""
+        reason = "Max retries exceeded: every worker that took it up died"
+        *failures, end = self._with_failures((p, _if_worker_died(job, reason)) for p, job in self.open_jobs)
+        return [*failures, end.model_copy(update={"attempts": self.retries_used + self.barren_starts})]
+
     def _rested_too_long(self, unfinished: Unfinished, now: datetime) -> bool:
         since = self._job(unfinished.position).resting_since
         return unfinished.rests and since is not None and now - since >= timedelta(seconds=RESTING_LIMIT_SECONDS)
 
-    def _retry_of(
-        self, left: Sequence[Unfinished], counted: bool, now: datetime, policy: RetryPolicy
-    ) -> RetryScheduled:
-        retry = self.retries_used + 1
+    def _retry_of(self, left: Sequence[Unfinished], now: datetime, policy: RetryPolicy) -> RetryScheduled:
+        retry, counted = self.retries_used + 1, any(u.counted for u in left)
         delay = max([policy.delay(retry) if counted else 0.0, *(u.wait for u in left)])
         return RetryScheduled(
             start=self.starts,
@@ -341,8 +353,13 @@ def _exhausted(u: Unfinished) -> Verdict:
     return Verdict(Failure.EXHAUSTED, f"Max retries exceeded: {u.reason}", u.error_type)
 
 
+def _may_be_lost(job: JobState) -> bool:
+    """Whether a portal without keys may have it: sent again, it could be there twice."""
+    return job.attempted is not None and job.attempted.delivery is Delivery.AT_MOST_ONCE
+
+
 def _if_worker_died(job: JobState, reason: str) -> Verdict:
-    if job.attempted and job.attempted.delivery is Delivery.AT_MOST_ONCE:
+    if _may_be_lost(job):
         return unknown_outcome(reason, "WorkerLostError")
     return Verdict(Failure.EXHAUSTED, reason, "WorkerLostError")
 

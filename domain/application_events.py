@@ -1,7 +1,7 @@
 """What can happen to an application: its events, oldest concepts first, and the words that they use.
 
-Each event says enough for a reader of it alone: what queues work carries a Brief, a result carries its job and documents,
-a change of status that could come from two carries the previous one.
+Each event says enough for a reader of it alone: what queues work carries a Brief, a result carries its job and
+documents, a change of status that could come from two carries the previous one.
 """
 
 from datetime import datetime
@@ -37,7 +37,7 @@ class Delivery(StrEnum):
 
 
 class Brief(BaseModel):
-    """What a processing message says of an application, carried by each event that queues it (contract messaging.md 3)."""
+    """What a processing message says of an application: in each event that queues it (contract messaging.md 3)."""
 
     model_config = ConfigDict(frozen=True)
 

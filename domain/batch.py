@@ -73,13 +73,15 @@ class Batch:
                 raise TypeError(f"not an event of a batch: {event!r}")
 
 
-def batch_status(items: Sequence[Status]) -> BatchStatus:
-    """What a batch is, from what its items are (contract http.md 7.2)."""
+def batch_status(items: Sequence[Status], *, started: bool = False) -> BatchStatus:
+    """What a batch is, from what its items are (contract http.md 7.2).
+
+    `started`: an item has been started once, even if a retry made it pending again: then the batch is processing.
+    """
     kinds = set(items)
-    if kinds == {Status.PENDING}:
-        return BatchStatus.PENDING
     if kinds & {Status.PENDING, Status.PROCESSING}:
-        return BatchStatus.PROCESSING
+        begun = started or bool(kinds & {Status.PROCESSING, Status.SUCCESS, Status.FAILED})
+        return BatchStatus.PROCESSING if begun else BatchStatus.PENDING
     if kinds == {Status.SUCCESS}:
         return BatchStatus.COMPLETED
     if kinds == {Status.CANCELLED}:

@@ -26,19 +26,25 @@ Decision = Callable[[Application], Sequence[Event]]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An application as the log has it, with whom it belongs to and the position of its newest event."""
+    """An application as the log has it, with whom it belongs to and the position of its newest event.
+
+    `start` is the fence: what is decided on this, also after a conflict, counts as done under that start, whichever is
+    in the log by then. A worker hands on what each command gives it, and never a fresh `load` in its place.
+    """
 
     application: Application
     owner: Owner
     position: int
     last_at: datetime
     correlation_id: str | None  # of the request that began it
+    start: int  # the start that its holder works under
 
     @classmethod
     def of(cls, recorded: Sequence[RecordedEvent]) -> "Loaded":
         first, last = recorded[0], recorded[-1]
         application = Application.fold(first.stream_id, (one.event for one in recorded))
-        return cls(application, first.owner, last.position, last.metadata.at, first.metadata.cause.correlation_id)
+        correlation_id = first.metadata.cause.correlation_id
+        return cls(application, first.owner, last.position, last.metadata.at, correlation_id, start=application.starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +117,24 @@ class ApplicationCommands:
     async def start(self, loaded: Loaded, cause: Cause, claim: Claim) -> Loaded:
         """Starts it under a claim that is taken in the same append. Raises ClaimedElsewhere if another worker has it.
 
-        Without an event there was nothing to do, and no claim was taken.
+        If it has ended, then by then or by this, there is nothing to do and no claim is held. Raises Conflict if it
+        has been queued again meanwhile: a newer message follows (contract messaging.md 3).
         """
-        return await self._change(loaded, cause, lambda a: a.start(self.policy), take=claim)
+        queued = loaded.application.queued_version
+
+        def decide(application: Application) -> Sequence[Event]:
+            if application.queued_version != queued:
+                raise Conflict(f"Application {application.id.hex} has been queued again")
+            return application.start(self.policy)
+
+        started = await self._change(loaded, cause, decide, take=claim, release=claim)
+        return replace(started, start=started.application.starts)
 
     async def begin_attempt(
         self, loaded: Loaded, cause: Cause, position: int, portal: str, delivery: Delivery, documents: Documents
     ) -> Loaded:
         """Raises AttemptRefused, also after a conflict, when this start is over: then nothing may be sent."""
-        start = loaded.application.starts
+        start = loaded.start
         return await self._change(
             loaded, cause, lambda a: a.begin_attempt(position, start, portal, delivery, documents)
         )
@@ -129,9 +144,9 @@ class ApplicationCommands:
     ) -> Loaded:
         """Records what came of an attempt: a verdict, or the reference (or None) of a portal that has the job.
 
-        The claim is given back with the append that ends the application.
+        The claim is given back with the append that ends the application; without an append it stays.
         """
-        start = loaded.application.starts
+        start = loaded.start
 
         def decide(application: Application) -> Sequence[Event]:
             if isinstance(outcome, Verdict):
@@ -143,8 +158,11 @@ class ApplicationCommands:
     async def pause(
         self, loaded: Loaded, cause: Cause, unfinished: Sequence[Unfinished], release: Claim | None
     ) -> Loaded:
-        """Schedules the next try of the jobs that have no end, or fails them; gives the claim back."""
-        start = loaded.application.starts
+        """Schedules the next try of the jobs that have no end, or fails them; gives the claim back in the same append.
+
+        Without an append, because that start is over already, the claim stays.
+        """
+        start = loaded.start
         return await self._change(
             loaded, cause, lambda a: a.pause(start, unfinished, self.clock.now(), self.policy), release=release
         )
@@ -174,12 +192,13 @@ class ApplicationCommands:
         self, loaded: Loaded, cause: Cause, decide: Decision, take: Claim | None = None, release: Claim | None = None
     ) -> Loaded:
         for _ in range(CONFLICT_TRIES):
+            events = decide(loaded.application)
             try:
-                return await self._append(loaded, decide(loaded.application), cause, take, release)
+                return await self._append(loaded, events, cause, take, release)
             except Conflict:
                 again = await self.load(loaded.application.id)
                 assert again is not None, "a stream in the log stays there"
-                loaded = again
+                loaded = replace(again, start=loaded.start)
         raise Overloaded(f"Application {loaded.application.id.hex} is being changed by too many at once")
 
     async def _append(
@@ -198,8 +217,6 @@ class ApplicationCommands:
         recorded = recorded_events(
             application.id, application.version, events, at, correlated, loaded.owner, self.clock
         )
-        given_back = (
-            release if after.ended or not after.open_jobs or after.queued_version > application.version else None
-        )
-        position = await self.log.append(Append(recorded, take, given_back))
+        over = after.ended or after.queued_version > application.version  # what queues it again ends the work on it
+        position = await self.log.append(Append(recorded, take, release if over else None))
         return replace(loaded, application=after, position=position, last_at=at)

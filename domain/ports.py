@@ -36,8 +36,8 @@ class Append:
 class EventLog(Protocol):
     """The only source of truth: streams of events in one total order, the position.
 
-    All methods raise StoreUnavailable, StoreTimeout or StoreFailed when the store does not answer, cannot be reached, or
-    refuses; reading raises NewerEvent for what a newer release wrote.
+    All methods raise StoreUnavailable, StoreTimeout or StoreFailed when the store cannot be reached, does not answer,
+    or refuses; reading raises NewerEvent for what a newer release wrote.
     """
 
     async def append(self, append: Append) -> int:
@@ -71,7 +71,7 @@ class Claims(Protocol):
         """Whether it is ours now: it was free, had run out, or was ours already."""
 
     async def renew(self, holder: str, names: Sequence[str], seconds: float) -> set[str]:
-        """Of these, the names that the holder still holds, each renewed for `seconds`. What ran out but nobody took is renewed."""
+        """Of these, the names that are still the holder's, each renewed for `seconds`, also if it ran out untaken."""
 
     async def release(self, claim: Claim) -> None:
         """Frees it if it is still the holder's."""

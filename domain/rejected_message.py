@@ -38,7 +38,7 @@ class RejectedMessage:
 
     def reject(self, event: MessageRejected, *, redelivered: bool) -> Sequence[Event]:
         """No event for one that is recorded already."""
-        again = self.version > 0 and (event.message_id is not None or redelivered)
+        again = self.version > 0 and (bool(event.message_id) or redelivered)
         return [] if again else [event]
 
 

@@ -1,0 +1,182 @@
+"""MongoDB, where the read models and the uploaded CVs are kept: the only module that imports its client.
+
+Every write is acknowledged by a majority and journaled, so that what returned survives the loss of the primary. A
+standalone server is refused at start: it has no transactions. One that is away at start is no error, each use then
+raises StoreUnavailable until it is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
+from pymongo import timeout as time_limit
+from pymongo.errors import (
+    ConnectionFailure,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from domain.errors import StoreError, StoreFailed, StoreTimeout, StoreUnavailable
+from infra.mongo_metrics import CommandTimes, ConnectionsInUse
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Client = AsyncIOMotorClient[dict[str, Any]]
+Database = AsyncIOMotorDatabase[dict[str, Any]]
+Collection = AsyncIOMotorCollection[dict[str, Any]]
+ClientSession = AsyncIOMotorClientSession
+
+SNAPSHOT = ReadConcern("snapshot")
+SNAPSHOT_UNAVAILABLE = 246
+START_SECONDS = 2.0  # the look at the server when a role starts
+TIMEOUTS = (ExecutionTimeout, NetworkTimeout, WaitQueueTimeoutError, WTimeoutError)
+
+
+class MongoNotReplicaSet(Exception):
+    """The server cannot hold the read models. Its text says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "MongoDB runs as a standalone server, which has no transactions: start it with --replSet rs0 "
+            "and call rs.initiate() once in its shell"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The connections of a process (contract config.md, MongoDB); times in milliseconds."""
+
+    most: int = 100
+    least: int = 0
+    idle: int = 30_000
+    connect: int = 5_000
+    select_server: int = 5_000
+    answer: int = 30_000
+
+    @property
+    def options(self) -> dict[str, int]:
+        """In the client's words. The bound of one answer also bounds the wait for a free connection and a majority."""
+        return {
+            "maxPoolSize": self.most,
+            "minPoolSize": self.least,
+            "maxIdleTimeMS": self.idle,
+            "connectTimeoutMS": self.connect,
+            "serverSelectionTimeoutMS": self.select_server,
+            "socketTimeoutMS": self.answer,
+            "waitQueueTimeoutMS": self.answer,
+            "wTimeoutMS": self.answer,
+        }
+
+
+class Mongo:
+    """The database and its client. Used as an async context manager.
+
+    Raises MongoNotReplicaSet when entered and the server is a standalone one.
+    """
+
+    def __init__(self, uri: str, database: str, pool: Pool | None = None) -> None:
+        pool = pool or Pool()
+        self._uri, self._database_name = uri, database
+        self._options: dict[str, Any] = {
+            **pool.options,
+            "w": "majority",
+            "journal": True,
+            "retryWrites": True,
+            "tz_aware": True,
+            "uuidRepresentation": "standard",
+            "event_listeners": [CommandTimes(), ConnectionsInUse(pool.most)],
+        }
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Mongo":
+        """As the settings say."""
+        pool = Pool(
+            settings.mongo_max_pool_size,
+            settings.mongo_min_pool_size,
+            settings.mongo_max_idle_time_ms,
+            settings.mongo_connect_timeout_ms,
+            settings.mongo_server_selection_timeout_ms,
+            settings.mongo_socket_timeout_ms,
+        )
+        return cls(settings.mongodb, settings.mongodb_database, pool)
+
+    async def __aenter__(self) -> "Mongo":
+        loop = asyncio.get_running_loop()
+        with mongo_errors():  # off the loop: an address of kind mongodb+srv asks the name server
+            self.client: Client = await asyncio.to_thread(
+                lambda: AsyncIOMotorClient(self._uri, io_loop=loop, **self._options)
+            )
+        self.database: Database = self.client[self._database_name]
+        try:
+            with time_limit(START_SECONDS):
+                await self.ping()
+        except StoreError:
+            logger.warning("MongoDB is away", extra={"event_type": "mongodb_away"})
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        await asyncio.to_thread(self.client.close)  # it tells the server, which blocks
+
+    async def ping(self) -> None:
+        """Raises a StoreError when the server does not answer, MongoNotReplicaSet when it is the wrong kind."""
+        with mongo_errors():
+            hello = await self.client.admin.command("hello")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":  # a sharded cluster's router says the latter
+            raise MongoNotReplicaSet
+
+    def snapshot(self, collection: str) -> Collection:
+        """For reads of one instant: a query of it never sees a part of a transaction."""
+        return self.database.get_collection(collection, read_concern=SNAPSHOT)
+
+
+@contextmanager
+def mongo_errors(seconds: float | None = None) -> Iterator[None]:
+    """Turns the client's errors into StoreUnavailable, StoreTimeout or StoreFailed.
+
+    With `seconds`, everything inside takes that long at most.
+    """
+    try:
+        if seconds is None:
+            yield
+        else:
+            with time_limit(seconds):
+                yield
+    except PyMongoError as error:
+        raise store_error(error) from error
+
+
+def store_error(error: PyMongoError) -> StoreError:
+    """No server found in time is one that cannot be reached, although the client counts it as a time-out."""
+    found_none = isinstance(error, ServerSelectionTimeoutError)
+    if not found_none and (error.timeout or isinstance(error, TIMEOUTS)):
+        return StoreTimeout("The database did not answer in time")
+    if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError") or _too_early(error):
+        return StoreUnavailable("The database cannot be reached")
+    return StoreFailed("The database refused the command")
+
+
+def _too_early(error: PyMongoError) -> bool:
+    """A collection was just made: an instant later a snapshot shows it."""
+    return isinstance(error, OperationFailure) and error.code == SNAPSHOT_UNAVAILABLE
