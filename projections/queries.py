@@ -1,0 +1,223 @@
+"""What the other folders may ask of the read models: all that they import of this one.
+
+Every read is of one instant: it never sees a part of a commit, and it tells the position that it reflects at least.
+Asked for a later one, it waits until the read model has reached it (contract http.md 1.6). A read that concerns a
+parked stream reflects the position before its parked event, whatever else has come since.
+
+All methods raise ReadModelBehind when a position is not reached in time or a read model is being built, and
+StoreUnavailable, StoreTimeout or StoreFailed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from domain.application_events import ApplicationSubmitted, Status
+from domain.errors import ReadModelBehind
+from domain.event import RecordedEvent
+from infra.coalesce import Coalescer
+from infra.mongo import Mongo, mongo_errors
+from projections import applied, failed, status, totals
+from projections.live import VERSIONS, LiveBuilds, PositionWatch
+from projections.mongo_view import CHECKPOINT
+from projections.pages import BadCursor, Filters, PageQuery, cursor_of, order_in, parts
+from projections.parked import parked_id
+from projections.read_model import Document
+from projections.view import BuildName
+
+__all__ = ["Answer", "BadCursor", "EntryList", "Filters", "Page", "Queries", "fold_status"]
+
+T = TypeVar("T")
+
+
+class EntryList(StrEnum):
+    """The lists, by the name of their read model."""
+
+    APPLIED = applied.NAME
+    FAILED = failed.NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """`position` is what the read reflects at least."""
+
+    value: T
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries as `projections/entries.py` keeps them, without the documents. `total` counts all that match."""
+
+    entries: Sequence[Mapping[str, Any]]
+    next_cursor: str | None
+    total: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[T]):
+    value: T
+    position: int
+    parked: bool = False  # the position does not move until an operator decides
+
+
+def fold_status(recorded: Sequence[RecordedEvent]) -> Mapping[str, Any] | None:
+    """The `status` document of an application from its stream, for who reads the log itself."""
+    docs: dict[str, Document] = {}
+    for one in recorded:
+        status.apply(one, docs)
+    return docs.get(recorded[0].stream_id.hex) if recorded else None
+
+
+class Queries:
+    def __init__(self, mongo: Mongo, read_wait_seconds: float) -> None:
+        self._mongo, self._wait_seconds = mongo, read_wait_seconds
+        self._live = LiveBuilds(mongo)
+        self._watches = {model: PositionWatch(self._live, model) for model in VERSIONS}
+        self._statuses: Coalescer[str, _Read[Document | None]] = Coalescer(self._read_statuses)
+
+    # -- one application ----------------------------------------------------------------------------------------------
+
+    async def status(self, application_id: str, at_least: int = 0) -> Answer[Mapping[str, Any] | None]:
+        """The document, None if there is none; its `user_id` tells whose it is. Calls at one moment share a query."""
+
+        async def read() -> _Read[Mapping[str, Any] | None]:
+            found = await self._statuses.get(application_id)
+            assert found is not None, "the query answers for each id"
+            return _Read(found.value, found.position, found.parked)
+
+        return await self._reaching(status.NAME, at_least, read)
+
+    async def _read_statuses(self, ids: Sequence[str]) -> Mapping[str, _Read[Document | None]]:
+        build = await self._live.of(status.NAME)
+        return await self._read_by_id(build, {id: id for id in ids})
+
+    # -- lists --------------------------------------------------------------------------------------------------------
+
+    async def entries(
+        self, kind: EntryList, user_id: str, filters: Filters, limit: int, cursor: str | None, at_least: int = 0
+    ) -> Page:
+        """A page, newest submission first. Raises BadCursor."""
+        before = None if cursor is None else order_in(cursor)
+
+        async def read() -> _Read[Page]:
+            return await self._read_page(kind, user_id, filters, limit, before)
+
+        return (await self._reaching(kind.value, at_least, read)).value
+
+    async def entry(
+        self, kind: EntryList, user_id: str, entry_id: str, at_least: int = 0
+    ) -> Answer[Mapping[str, Any] | None]:
+        """One entry with its documents; None if it is unknown, in the other list, or another user's."""
+
+        async def read() -> _Read[Mapping[str, Any] | None]:
+            build = await self._live.of(kind.value)
+            found = (await self._read_by_id(build, {entry_id: entry_id.partition("-")[0]}))[entry_id]
+            own = found.value is not None and found.value["user_id"] == user_id
+            return _Read(found.value if own else None, found.position, found.parked)
+
+        return await self._reaching(kind.value, at_least, read)
+
+    async def _read_page(
+        self, kind: EntryList, user_id: str, filters: Filters, limit: int, before: str | None
+    ) -> _Read[Page]:
+        build, counters = await self._live.of(kind.value), await self._live.find(totals.NAME)
+        query = PageQuery(build, counters, user_id, filters, limit, before)
+        entries, others = parts(await self._aggregate(build, query.pipeline, hint=query.index))
+        if "checkpoint" not in others:
+            raise ReadModelBehind(f"The read model {kind} is being built")
+        position, parked = others["checkpoint"]["position"], others.get("parked")
+        if parked:
+            position = parked["position"] - 1
+        counted = others.get("total")
+        if not query.has_count(others):
+            counted = next(iter(await self._aggregate(build, query.count, hint=query.index)), None)
+        total = counted["count"] if counted else 0
+        page, more = entries[:limit], len(entries) > limit
+        return _Read(Page(page, cursor_of(page[-1]) if more else None, total, position), position, parked is not None)
+
+    # -- for roles ----------------------------------------------------------------------------------------------------
+
+    async def ready(self) -> bool:
+        """Whether each read model has a live build of this release's schema version."""
+        return None not in (await asyncio.gather(*(self._live.position(model) for model in VERSIONS)))
+
+    async def positions(self) -> Mapping[str, int]:
+        """How far the live build of each read model is; 0 while there is none."""
+        found = await asyncio.gather(*(self._live.position(model) for model in VERSIONS))
+        return {model: position or 0 for model, position in zip(VERSIONS, found, strict=True)}
+
+    async def application_counts(self) -> Mapping[Status, int]:
+        """How many applications are in each status."""
+        build = await self._live.of(totals.NAME)
+        with mongo_errors():
+            found = await self._mongo.snapshot(str(build)).find({"status": {"$exists": True}}).to_list(None)
+        counts = {one["status"]: one["count"] for one in found}
+        return {one: counts.get(one.value, 0) for one in Status}
+
+    async def stuck(self, before: datetime, limit: int) -> Sequence[str]:
+        """Ids of applications that have not ended and whose newest event is older, the oldest first."""
+        build = await self._live.of(status.NAME)
+        waiting = {"waiting_since": {"$lt": before, "$type": "date"}}  # the type is what the index is limited to
+        with mongo_errors():
+            query = self._mongo.snapshot(str(build)).find(waiting, {"_id": True})
+            found = await query.sort("waiting_since").limit(limit).to_list(None)
+        return [one["_id"] for one in found]
+
+    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
+        """Those of these CVs that a submission names. A parked submission may name any, so then all of them."""
+        build = await self._live.of(status.NAME)
+        own = str(build)
+        submission = {"concerns": {"$exists": True}, "event_type": ApplicationSubmitted.NAME}
+        found = await self._aggregate(
+            build,
+            [
+                {"$match": {"cv_id": {"$in": list(cv_ids), "$type": "string"}}},
+                {"$group": {"_id": "$cv_id"}},
+                {"$unionWith": {"coll": own, "pipeline": [{"$match": {"_id": CHECKPOINT}}]}},
+                {"$unionWith": {"coll": own, "pipeline": [{"$match": submission}, {"$limit": 1}]}},
+            ],
+        )
+        others = {one["_id"]: one for one in found if "position" in one}  # a grouped id has nothing but itself
+        if CHECKPOINT not in others:
+            raise ReadModelBehind(f"The read model {status.NAME} is being built")
+        parked = len(others) > 1
+        named = set(cv_ids) if parked else {one["_id"] for one in found if "position" not in one}
+        return Answer(named, others[CHECKPOINT]["position"])
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def _reaching(self, model: str, at_least: int, read: Callable[[], Awaitable[_Read[T]]]) -> Answer[T]:
+        """What a read gives once it reflects the position."""
+        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        while True:
+            found = await read()
+            if found.position >= at_least:
+                return Answer(found.value, found.position)
+            if found.parked:
+                raise ReadModelBehind(f"The read model {model} waits for an operator at position {found.position + 1}")
+            await self._watches[model].reach(at_least, deadline - asyncio.get_running_loop().time())
+
+    async def _read_by_id(self, build: BuildName, streams: Mapping[str, str]) -> Mapping[str, _Read[Document | None]]:
+        """Documents by their ids, each of the stream that it is mapped to."""
+        ids = [*streams, *map(parked_id, streams.values()), CHECKPOINT]
+        with mongo_errors():
+            found = await self._mongo.snapshot(str(build)).find({"_id": {"$in": ids}}).to_list(None)
+        docs = {one["_id"]: one for one in found}
+        if CHECKPOINT not in docs:
+            raise ReadModelBehind(f"The read model {build.model} is being built")
+
+        def read(id: str) -> _Read[Document | None]:
+            doc, parked = docs.get(id), docs.get(parked_id(streams[id]))
+            position = parked["position"] - 1 if parked else docs[CHECKPOINT]["position"]
+            return _Read(doc if doc and "user_id" in doc else None, position, parked is not None)
+
+        return {id: read(id) for id in streams}
+
+    async def _aggregate(self, build: BuildName, query: Sequence[Mapping[str, Any]], **options: str) -> list[Document]:
+        with mongo_errors():
+            return await self._mongo.snapshot(str(build)).aggregate(query, **options).to_list(None)

@@ -1,0 +1,8 @@
+"""Every read model there is."""
+
+from collections.abc import Sequence
+
+from projections import applied, failed, status, totals
+from projections.read_model import ReadModel
+
+READ_MODELS: Sequence[ReadModel] = (status, applied, failed, totals)
