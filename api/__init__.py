@@ -1,0 +1,1 @@
+"""The service's door: HTTP, streams and the command line."""

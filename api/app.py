@@ -1,0 +1,59 @@
+"""The API: its operations, and what they work with. Opening and closing is `api.server`'s part."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from api import applications, details, health, lists, root
+from api.door import door, tell_ids
+from api.forms import FormLimits
+from api.health import HEALTH, Health
+from api.keys import CLOCK, COMMANDS, CVS, EVENT_LOG, FORM_LIMITS, QUERIES, SETTINGS, TOKENS
+from api.routing import add_routes
+from api.running import RUNNING, Running
+from domain.commands import ApplicationCommands
+from domain.ports import Clock, EventLog
+from domain.retry import RetryPolicy
+from infra.cv_store import CvStore
+from infra.settings import Settings
+from infra.tokens import TokenVerifier
+from projections.queries import Queries
+
+OPERATIONS = (
+    *root.operations,
+    *health.operations,
+    *applications.operations,
+    *lists.operations,
+    *details.operations,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What the handlers use, open."""
+
+    settings: Settings
+    log: EventLog
+    queries: Queries
+    cvs: CvStore
+    health: Health
+    clock: Clock
+
+
+def create_app(deps: Dependencies) -> web.Application:
+    settings = deps.settings
+    policy = RetryPolicy(settings.max_retries, settings.retry_base_delay, settings.retry_max_delay)
+    app = web.Application(middlewares=[door])
+    app[SETTINGS] = settings
+    app[EVENT_LOG] = deps.log
+    app[COMMANDS] = ApplicationCommands(deps.log, deps.clock, policy)
+    app[QUERIES] = deps.queries
+    app[CVS] = deps.cvs
+    app[TOKENS] = TokenVerifier(settings.secret_key.get_secret_value(), settings.algorithm)
+    app[CLOCK] = deps.clock
+    app[FORM_LIMITS] = FormLimits(settings.max_body_bytes, settings.max_cv_bytes)
+    app[HEALTH] = deps.health
+    app[RUNNING] = Running()
+    add_routes(app, OPERATIONS)
+    app.on_response_prepare.append(tell_ids)
+    return app

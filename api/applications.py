@@ -1,0 +1,114 @@
+"""/applications: submit an application, and follow it (contract http.md 2, 3)."""
+
+from datetime import datetime
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from api.errors import (
+    InvalidJobData,
+    InvalidResumeFormat,
+    PayloadTooLarge,
+    ResumeNotStored,
+    ResumeTooLarge,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from api.forms import Form, Json, Pdf, Text
+from api.jobs import parse_jobs
+from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, CVS, SETTINGS
+from api.operations import Answer, Bucket, Operations
+from api.ownership import EntryId, find_status
+from domain.application_events import Status
+from domain.commands import Submitted
+from domain.errors import ApplicationNotFound, JobNotFound, StoreFailed
+from domain.event import Cause
+from domain.job import CvReference
+from infra import metrics
+
+operations = Operations()
+
+
+class SubmissionForm(Form):
+    """`jobs` holds `{"jobs": [job, ...]}`."""
+
+    jobs: Json
+    style: Annotated[Text, Field(max_length=100)] | None = None
+    cv: Pdf | None = None
+
+
+class SubmittedView(BaseModel):
+    """An application that is stored, and will be processed."""
+
+    application_id: str
+    status: Status
+    status_url: str
+    job_count: int
+    created_at: datetime
+
+
+class StatusView(BaseModel):
+    """Where one application stands."""
+
+    application_id: str
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+    processed_at: datetime | None
+    job_count: int
+    error_reason: str | None
+
+
+FORM_ERRORS = (ValidationFailed, PayloadTooLarge, UnsupportedMediaType)
+CV_ERRORS = (InvalidResumeFormat, ResumeTooLarge, ResumeNotStored)
+
+
+@operations.post(
+    "/applications",
+    answers=SubmittedView,
+    form=SubmissionForm,
+    errors=(*FORM_ERRORS, InvalidJobData, *CV_ERRORS),
+    bucket=Bucket.APPLICATIONS,
+)
+async def submit(request: web.Request, form: SubmissionForm) -> Answer[SubmittedView]:
+    """A new application. Once this answers 200 it is durable, with its CV, and will be processed."""
+    app, user_id = request.app, request[CLAIMS].user_id
+    jobs = parse_jobs(form.jobs, app[SETTINGS].max_jobs_per_application)
+    cv = await _stored(request, form.cv) if form.cv else None
+    cause = Cause(f"user:{user_id}", request[CORRELATION_ID])
+    submitted = await app[COMMANDS].submit(user_id, jobs, form.style, cv, cause)
+    metrics.APPLICATIONS_SUBMITTED_TOTAL.inc(user_type="authenticated")
+    metrics.APPLICATION_JOBS_COUNT.observe(len(jobs))
+    return Answer(_submitted_view(submitted), submitted.position)
+
+
+@operations.get(
+    "/applications/{application_id}/status",
+    answers=StatusView,
+    errors=(ApplicationNotFound, JobNotFound),
+    reads=True,
+)
+async def get_status(request: web.Request) -> Answer[StatusView]:
+    """Where one of the caller's applications stands. Its entries' ids are accepted too."""
+    found = await find_status(request, EntryId.parse(request.match_info["application_id"]))
+    return Answer(StatusView.model_validate(found.value), found.position)
+
+
+async def _stored(request: web.Request, cv: Pdf) -> CvReference:
+    """Before the event that names it: killed between the two, a CV is left that nobody names (design 1)."""
+    try:
+        return await request.app[CVS].put(request[CLAIMS].user_id, cv.content)
+    except StoreFailed as error:
+        raise ResumeNotStored("The CV could not be stored") from error
+
+
+def _submitted_view(submitted: Submitted) -> SubmittedView:
+    id = submitted.application_id.hex
+    return SubmittedView(
+        application_id=id,
+        status=Status.PENDING,
+        status_url=f"/applications/{id}/status",
+        job_count=submitted.job_count,
+        created_at=submitted.created_at,
+    )

@@ -1,0 +1,1 @@
+"""The command line, `app-manager`: the only place that may import every folder, as it puts the roles together."""

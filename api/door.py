@@ -1,0 +1,90 @@
+"""The one layer around every handler: who calls, under which id, and what he is told when it fails.
+
+In this order: the correlation id, the token (before any body is read), the handler. Whatever it raises becomes the one
+shape of an error. A caller who has gone gets nothing, and is no error.
+"""
+
+import logging
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from api.correlation import correlation_id_of, tell_correlation_id
+from api.errors import ErrorKind, PayloadTooLarge, RequestError, RouteNotFound, error_response, kind_of
+from api.health import HEALTH
+from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS
+from api.operations import Operation
+from api.request_log import OPERATION, method_label
+from api.routing import ROUTES, UNMATCHED
+from api.running import RUNNING
+from domain.errors import NewerEvent
+from infra import metrics
+from infra.logs import log_context
+from infra.tokens import Claims, bearer_token
+
+logger = logging.getLogger(__name__)
+
+HTTP_ERRORS: dict[int, type[RequestError]] = {404: RouteNotFound, 413: PayloadTooLarge}  # aiohttp's own
+
+
+@web.middleware
+async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    operation = request.app[ROUTES].get(request.match_info.route, UNMATCHED)
+    request[OPERATION] = operation
+    request[CORRELATION_ID] = correlation_id = correlation_id_of(request.headers)
+    method, endpoint = method_label(request), operation.endpoint
+    metrics.HTTP_REQUESTS_IN_PROGRESS.inc(method=method, endpoint=endpoint)
+    try:
+        with request.app[RUNNING], log_context(correlation_id=correlation_id):
+            response = await _answer(request, handler, operation)
+        if request.app[HEALTH].ending:
+            response.force_close()
+        return response
+    finally:
+        metrics.HTTP_REQUESTS_IN_PROGRESS.dec(method=method, endpoint=endpoint)
+
+
+async def _answer(request: web.Request, handler: Handler, operation: Operation) -> web.StreamResponse:
+    try:
+        if not operation.public:
+            request[CLAIMS] = authenticate(request)
+        return await handler(request)
+    except web.HTTPException as error:
+        refused = HTTP_ERRORS.get(error.status, RequestError)(error.reason)
+        return error_response(refused, request[CORRELATION_ID], request.app[CLOCK].now())
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            raise
+        return _refused(request, error)
+
+
+def authenticate(request: web.Request) -> Claims:
+    """Raises AuthenticationRequired, InvalidToken or TokenExpired."""
+    token = bearer_token(request.headers.get(hdrs.AUTHORIZATION))
+    return request.app[TOKENS].verify(token, request.app[CLOCK].now())
+
+
+def _refused(request: web.Request, error: Exception) -> web.Response:
+    if isinstance(error, NewerEvent):
+        request.app[HEALTH].too_old = True
+    kind, claims = kind_of(error), request.get(CLAIMS)
+    with log_context(user_id=claims.user_id if claims else None):
+        if kind.status == 401:
+            logger.warning("token refused", extra={"event_type": "auth_failed", "error": kind.error})
+        elif kind.status >= 500:
+            _log_failure(kind, error)
+    return error_response(error, request[CORRELATION_ID], request.app[CLOCK].now())
+
+
+def _log_failure(kind: ErrorKind, error: Exception) -> None:
+    """What passes by itself is told in a line; what should never happen, with its trace."""
+    event_type = "database_error" if kind.code.startswith("ERR_5") else "request_failed"
+    if kind.status == 503:
+        logger.error("%s", kind.error, extra={"event_type": event_type, "error": f"{error!r} {error.__cause__!r}"})
+    else:
+        logger.error("%s", kind.error, exc_info=error, extra={"event_type": event_type})
+
+
+async def tell_ids(request: web.Request, response: web.StreamResponse) -> None:
+    """Just before an answer begins, so that streams have them too."""
+    tell_correlation_id(response.headers, request[CORRELATION_ID])

@@ -1,0 +1,74 @@
+"""aiohttp's server, with answers of ours to what it refuses before any application sees it (contract http.md 1.7)."""
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_request import BaseRequest
+
+from api.correlation import correlation_id_of, tell_correlation_id
+from api.errors import RequestError, error_response
+from api.request_log import RequestLog
+from infra.clock import SystemClock
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 75.0
+LINGERING_SECONDS = 5.0  # reads on after an early refusal, so that its sender gets to see it
+LINE_MAX_BYTES = 64 * 1024  # of the request line, and of one header
+
+
+class Connection(web.RequestHandler):
+    """One connection."""
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What cannot be read as HTTP; or what no handler of ours has caught, which is a fault."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("The answer has begun: it can only be broken off")
+        error: BaseException = exc or RuntimeError(message)
+        if status < 500 or isinstance(exc, HttpProcessingError):
+            error = RequestError("The request cannot be read as HTTP")
+        else:
+            logger.error("request failed", exc_info=exc, extra={"event_type": "request_failed"})
+        correlation_id = correlation_id_of(request.headers)
+        response = error_response(error, correlation_id, SystemClock().now())
+        tell_correlation_id(response.headers, correlation_id)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class HttpServer(web.AppRunner):
+    """Runs an application. `shutdown_seconds` is what a connection gets once `cleanup` has begun."""
+
+    def __init__(self, app: web.Application, shutdown_seconds: float) -> None:
+        options: dict[str, Any] = {
+            "access_log_class": RequestLog,
+            "access_log": logging.getLogger("api.requests"),
+            "keepalive_timeout": KEEP_ALIVE_SECONDS,
+            "lingering_time": LINGERING_SECONDS,
+            "max_line_size": LINE_MAX_BYTES,
+            "max_field_size": LINE_MAX_BYTES,
+        }
+        super().__init__(app, shutdown_timeout=shutdown_seconds, **options)
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            loop=asyncio.get_running_loop(),
+            **made._kwargs,
+        )

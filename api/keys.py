@@ -1,0 +1,24 @@
+"""What a handler finds in its application and in its request, by typed keys."""
+
+from aiohttp import web
+
+from api.forms import FormLimits
+from domain.commands import ApplicationCommands
+from domain.ports import Clock, EventLog
+from infra.cv_store import CvStore
+from infra.settings import Settings
+from infra.tokens import Claims, TokenVerifier
+from projections.queries import Queries
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+EVENT_LOG: web.AppKey[EventLog] = web.AppKey("EVENT_LOG")
+COMMANDS = web.AppKey("COMMANDS", ApplicationCommands)
+QUERIES = web.AppKey("QUERIES", Queries)
+CVS = web.AppKey("CVS", CvStore)
+TOKENS = web.AppKey("TOKENS", TokenVerifier)
+CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
+FORM_LIMITS = web.AppKey("FORM_LIMITS", FormLimits)
+
+CORRELATION_ID = web.RequestKey("CORRELATION_ID", str)
+CLAIMS = web.RequestKey("CLAIMS", Claims)
+AT_LEAST = web.RequestKey("AT_LEAST", int)

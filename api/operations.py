@@ -1,0 +1,145 @@
+"""What a handler declares about itself, beside itself and once: the source of routing, validation and answers.
+
+A handler takes the request and, if it declares a query or a form, that one parsed. It gives an Answer, or a response of
+its own for what is not JSON. `reads` says that it answers from a read model: then a position that the request names
+is checked before, and stands in `request[AT_LEAST]` (contract http.md 1.6).
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.errors import NO_HEADERS, json_response
+from api.forms import Form, read_form
+from api.keys import AT_LEAST, FORM_LIMITS
+from api.parameters import Query, parse_query
+from api.positions import POSITION_HEADER, read_position
+from domain.errors import DomainError
+
+VARIABLE = re.compile(r"\{(\w+)\}")
+
+V = TypeVar("V", bound=BaseModel)
+Q = TypeVar("Q", bound=Query)
+F = TypeVar("F", bound=Form)
+
+
+class Bucket(StrEnum):
+    """Rate limits that a call counts against (contract http.md 1.4)."""
+
+    NONE = "none"
+    REQUESTS = "requests"
+    APPLICATIONS = "applications"  # and the other one
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[V]):
+    """`position`: what a write got, or what a read reflects at least."""
+
+    view: V
+    position: int | None = None
+    status: int = 200
+
+
+Handled = Awaitable[Answer[V] | web.StreamResponse]
+Plain = Callable[[web.Request], Handled[V]]
+WithQuery = Callable[[web.Request, Q], Handled[V]]
+WithForm = Callable[[web.Request, F], Handled[V]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`public`: needs no token. `errors`: its own, besides those that any call can have."""
+
+    method: str
+    path: str
+    handler: Callable[..., Handled[Any]]
+    answers: type[BaseModel] | None = None
+    query: type[Query] | None = None
+    form: type[Form] | None = None
+    errors: tuple[type[DomainError], ...] = ()
+    bucket: Bucket = Bucket.REQUESTS
+    public: bool = False
+    reads: bool = False
+
+    @cached_property
+    def endpoint(self) -> str:
+        """Its name in metrics (contract metrics.md 1)."""
+        return VARIABLE.sub("{id}", self.path)
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        asked: list[Query | Form] = []
+        if self.query is not None:
+            asked.append(parse_query(self.query, request.query))
+        if self.reads:
+            request[AT_LEAST] = await read_position(request)
+        if self.form is not None:
+            asked.append(await read_form(request, self.form, request.app[FORM_LIMITS]))
+        answer = await self.handler(request, *asked)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        told = NO_HEADERS if answer.position is None else {POSITION_HEADER: str(answer.position)}
+        return json_response(answer.view, answer.status, told)
+
+
+class Options(TypedDict, total=False):
+    errors: tuple[type[DomainError], ...]
+    bucket: Bucket
+    public: bool
+    reads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The operations of one resource."""
+
+    declared: list[Operation] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self.declared)
+
+    @overload
+    def get(
+        self, path: str, *, answers: type[V] | None, query: type[Q], **options: Unpack[Options]
+    ) -> Callable[[WithQuery[Q, V]], WithQuery[Q, V]]: ...
+
+    @overload
+    def get(
+        self, path: str, *, answers: type[V] | None, **options: Unpack[Options]
+    ) -> Callable[[Plain[V]], Plain[V]]: ...
+
+    def get(
+        self,
+        path: str,
+        *,
+        answers: type[BaseModel] | None,
+        query: type[Query] | None = None,
+        **options: Unpack[Options],
+    ) -> Callable[[Any], Any]:
+        """`answers=None`: what it answers with is not JSON."""
+        return self._declare("GET", path, answers, query=query, **options)
+
+    @overload
+    def post(
+        self, path: str, *, answers: type[V], form: type[F], **options: Unpack[Options]
+    ) -> Callable[[WithForm[F, V]], WithForm[F, V]]: ...
+
+    @overload
+    def post(self, path: str, *, answers: type[V], **options: Unpack[Options]) -> Callable[[Plain[V]], Plain[V]]: ...
+
+    def post(
+        self, path: str, *, answers: type[BaseModel], form: type[Form] | None = None, **options: Unpack[Options]
+    ) -> Callable[[Any], Any]:
+        return self._declare("POST", path, answers, form=form, **options)
+
+    def _declare(self, method: str, path: str, answers: type[BaseModel] | None, **options: Any) -> Callable[[Any], Any]:
+        def declare(handler: Callable[..., Handled[Any]]) -> Callable[..., Handled[Any]]:
+            self.declared.append(Operation(method, path, handler, answers, **options))
+            return handler
+
+        return declare

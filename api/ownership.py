@@ -1,0 +1,74 @@
+"""Whose application an id means: another user's answers like an unknown one (contract http.md 1.1).
+
+The log is asked when the read model does not have an application yet, so that a submission can be followed, and is
+known as its user's own, at once after its 200.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from aiohttp import web
+
+from api.keys import AT_LEAST, CLAIMS, EVENT_LOG, QUERIES
+from domain.errors import ApplicationNotFound, JobNotFound, ReadModelBehind
+from projections.queries import Answer, fold_status
+
+ENTRY_ID = re.compile(r"([0-9a-f]{32})(?:-([1-9][0-9]{0,5}))?")
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryId:
+    """`<application_id>`, or `<application_id>-<n>` for the job in place `n` of several."""
+
+    text: str
+    application_id: UUID
+    position: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ApplicationNotFound for what was never an id of ours."""
+        found = ENTRY_ID.fullmatch(text)
+        if found is None:
+            raise ApplicationNotFound(text)
+        return cls(text, UUID(found[1]), int(found[2]) if found[2] else None)
+
+    def check_job(self, job_count: int) -> None:
+        """Raises JobNotFound if the application has no such job, ApplicationNotFound if that job's id is another."""
+        if self.position is None:
+            return
+        if self.position > job_count:
+            raise JobNotFound(f"Application {self.application_id.hex} has no job {self.position}")
+        if job_count == 1:
+            raise ApplicationNotFound(self.text)
+
+
+async def find_status(request: web.Request, id: EntryId) -> Answer[Document]:
+    """The status document of the caller's application, with the position that it reflects.
+
+    Raises ApplicationNotFound for an unknown application and for another user's, JobNotFound as `check_job` does.
+    """
+    found = await _projected(request, id.application_id)
+    document, position = found.value, found.position
+    if document is None:
+        recorded = await request.app[EVENT_LOG].read_stream(id.application_id)
+        document = fold_status(recorded)
+        position = recorded[-1].position if recorded else 0
+    if document is None or document["user_id"] != request[CLAIMS].user_id:
+        raise ApplicationNotFound(id.text)
+    id.check_job(document["job_count"])
+    return Answer(document, position)
+
+
+async def _projected(request: web.Request, application_id: UUID) -> Answer[Document | None]:
+    """From the read model. Before it is first built, the log answers all that names no position."""
+    try:
+        return await request.app[QUERIES].status(application_id.hex, request[AT_LEAST])
+    except ReadModelBehind:
+        if request[AT_LEAST]:
+            raise
+        return Answer(None, 0)

@@ -1,0 +1,51 @@
+"""What is counted and logged of each request, once its last byte is handed over (contract metrics.md 1, 5).
+
+aiohttp calls it for all that it answers, also for what is not HTTP. Probes are logged at DEBUG: they come every second.
+"""
+
+import logging
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.web_request import BaseRequest
+
+from api.keys import CLAIMS, CORRELATION_ID
+from api.operations import Bucket, Operation
+from infra import metrics
+
+OPERATION = web.RequestKey("OPERATION", Operation)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNCOUNTED = "/metrics"
+
+
+def method_label(request: BaseRequest) -> str:
+    return request.method if request.method in METHODS else "other"
+
+
+class RequestLog(AbstractAccessLogger):
+    """`time` is in seconds."""
+
+    def log(self, request: BaseRequest, response: web.StreamResponse, time: float) -> None:
+        operation = request.get(OPERATION)
+        endpoint = operation.endpoint if operation else "unmatched"
+        if endpoint != UNCOUNTED:
+            labels = {"method": method_label(request), "endpoint": endpoint, "status_code": response.status}
+            metrics.HTTP_REQUESTS_TOTAL.inc(**labels)
+            metrics.HTTP_REQUEST_DURATION_SECONDS.observe(time, **labels)
+        level = logging.DEBUG if operation and operation.bucket is Bucket.NONE else logging.INFO
+        if self.logger.isEnabledFor(level):
+            self._write(level, request, response, time)
+
+    def _write(self, level: int, request: BaseRequest, response: web.StreamResponse, time: float) -> None:
+        claims = request.get(CLAIMS)
+        fields = {
+            "event_type": "http_request",
+            "correlation_id": request.get(CORRELATION_ID),
+            "user_id": claims.user_id if claims else None,
+            "method": request.method,
+            "path": request.rel_url.raw_path,
+            "status_code": response.status,
+            "duration": round(time, 6),
+        }
+        self.logger.log(level, "%s %s", request.method, response.status, extra=fields)

@@ -1,0 +1,60 @@
+"""From operations to aiohttp's routes, with an answer of ours for every path and method (contract http.md 1.1, 1.7).
+
+A known path has a fallback for other methods, and all other paths end in one last route: so neither 404 nor 405 comes
+from aiohttp, and each request belongs to an operation.
+"""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from aiohttp import hdrs, web
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from api.errors import MethodNotAllowed, RouteNotFound
+from api.operations import VARIABLE, Bucket, Operation
+
+Routes = dict[AbstractRoute, Operation]
+
+ROUTES = web.AppKey("ROUTES", Routes)
+
+
+async def _not_found(request: web.Request) -> web.Response:
+    """A slash too many leads to the path without it; else there is nothing here."""
+    url = request.rel_url
+    if url.raw_path.endswith("/"):
+        shorter = url.with_path(url.raw_path.rstrip("/") or "/", encoded=True, keep_query=True)
+        found = await request.app.router.resolve(request.clone(rel_url=shorter))
+        if request.app[ROUTES].get(found.route, UNMATCHED) is not UNMATCHED:
+            return web.Response(status=308, headers={hdrs.LOCATION: str(shorter)})
+    raise RouteNotFound("There is nothing at this path")
+
+
+UNMATCHED = Operation("*", "unmatched", _not_found, bucket=Bucket.REQUESTS, public=True)
+
+
+def add_routes(app: web.Application, operations: Iterable[Operation]) -> None:
+    """Registers them, and makes each known by its route."""
+    routes: Routes = {}
+    by_path = sorted(operations, key=lambda operation: operation.path)
+    for path, group in groupby(by_path, key=lambda operation: operation.path):
+        resource = app.router.add_resource(VARIABLE.sub(r"{\1:[^/]+}", path))
+        for operation in _with_fallback(path, list(group)):
+            for method in [operation.method, *([hdrs.METH_HEAD] if operation.method == hdrs.METH_GET else [])]:
+                routes[resource.add_route(method, operation.respond, expect_handler=_wait)] = operation
+    last = app.router.add_resource("/{path:.*}")
+    routes[last.add_route("*", UNMATCHED.respond, expect_handler=_wait)] = UNMATCHED
+    app[ROUTES] = routes
+
+
+def _with_fallback(path: str, known: list[Operation]) -> list[Operation]:
+    methods = {operation.method for operation in known}
+    allowed = ", ".join(sorted(methods | ({hdrs.METH_HEAD} if hdrs.METH_GET in methods else set())))
+
+    async def refuse(_: web.Request) -> web.Response:
+        raise MethodNotAllowed(f"Allowed here: {allowed}", headers={hdrs.ALLOW: allowed})
+
+    return [*known, Operation("*", path, refuse, public=True)]
+
+
+async def _wait(_: web.Request) -> None:
+    """`Expect: 100-continue` is answered by who reads the body, once its sender may come in."""
