@@ -86,8 +86,10 @@ class Service:
             stack.push_async_callback(self._end)
             await asyncio.gather(*(self.start(role) for role in roles or ROLES))
             client = await stack.enter_async_context(Client(self.url, self.sandbox_url))
-            if not roles or "api" in roles:
+            if not roles or "projector" in roles:  # without one there are no read models, and it never is
                 await until(client.ready, f"the API is ready:\n{self.log('api')}", STARTED_SECONDS)
+            else:
+                await until(client.alive, f"the API is alive:\n{self.log('api')}", STARTED_SECONDS)
             yield client
 
     async def start(self, role: str, **more: str) -> None:
@@ -149,8 +151,14 @@ class Client:
         return {"Authorization": f"Bearer {token(self.user)}"}
 
     async def ready(self) -> bool:
+        return await self._well("ready")
+
+    async def alive(self) -> bool:
+        return await self._well("live")
+
+    async def _well(self, probe: str) -> bool:
         try:
-            async with self.http.get(f"{self.url}/health/ready") as response:
+            async with self.http.get(f"{self.url}/health/{probe}") as response:
                 return response.status == 200
         except aiohttp.ClientError:
             return False

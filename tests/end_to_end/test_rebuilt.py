@@ -47,4 +47,6 @@ async def test_dropped_read_models_come_back_the_same(
 
 
 async def _settled(client: Client) -> bool:
+    if not await client.ready():  # while they are being built it answers 503
+        return False
     return len(await client.entries("/applied")) == 3 and len(await client.entries("/fail_applied")) == 1

@@ -1,0 +1,48 @@
+# Everything a developer does. The first use of any target makes .venv and installs what is locked in requirements-dev.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Public files only, for every Python that we support.
+LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade --generate-hashes --no-header
+.DEFAULT_GOAL := help
+.PHONY: help run test cover check format bench lock clean
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(READY) ## The service with its servers on this machine, and a demo; Ctrl-C ends it
+	$(BIN)/app-manager up --demo $(ARGS)
+
+test: $(READY) ## All tests, on real servers; ARGS="tests/unit -k retry" for some
+	$(BIN)/pytest $(ARGS)
+
+cover: $(READY) ## All tests, and which lines they reach (htmlcov/index.html)
+	$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)
+
+check: $(READY) ## Style, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
+
+format: $(READY) ## Puts the code into its form
+	$(BIN)/ruff format
+
+bench: $(READY) ## Measures the service on this machine
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(READY) ## Makes requirements.txt and requirements-dev.txt anew, with the newest versions that pyproject.toml allows
+	$(LOCK) --output-file requirements.txt pyproject.toml
+	$(LOCK) --constraint requirements.txt --extra servers --extra dev --output-file requirements-dev.txt pyproject.toml
+
+clean: ## Removes what make and the tools made; .data/ (the service's data) stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist
+
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'This Python lacks venv (Debian: apt install python3-venv), or name another: make PYTHON=/path/to/python3' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --require-hashes -r requirements-dev.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

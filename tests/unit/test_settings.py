@@ -1,0 +1,194 @@
+"""How settings are read, and what is refused (contract config.md; cli.md 5)."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from infra.settings import SERVICES_FILE, Settings, SettingsError, load_settings
+
+SECRET = "s3cret-that-nobody-may-see-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def say(file: Path, *lines: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_the_environment_goes_before_the_file_and_the_file_before_what_up_wrote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    say(Path(".env"), "PORT=2", "HOST=0.0.0.0")
+    say(SERVICES_FILE, "PORT=3", "HOST=::1", "MONGODB=mongodb://127.0.0.1:4444/?replicaSet=rs0")
+    monkeypatch.setenv("PORT", "1")
+    settings = load_settings()
+    assert (settings.port, settings.host) == (1, "0.0.0.0")
+    assert settings.mongodb == "mongodb://127.0.0.1:4444/?replicaSet=rs0"
+
+
+def test_what_up_wrote_can_be_left_out() -> None:
+    say(SERVICES_FILE, "MONGODB=mongodb://127.0.0.1:4444")
+    settings = load_settings(with_services=False)
+    assert settings.mongodb == "mongodb://localhost:27017"
+    assert "mongodb" not in settings.model_fields_set
+
+
+def test_what_was_set_is_told_from_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", "amqp://guest:guest@localhost:5672/")
+    assert load_settings().model_fields_set == {"rabbitmq_url"}
+
+
+def test_names_are_as_written_in_the_environment_and_of_any_case_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    say(Path(".env"), "Max_Retries=7", "rabbitmq_url=amqps://broker.example/")
+    monkeypatch.setenv("port", "1")
+    settings = load_settings()
+    assert (settings.max_retries, settings.rabbitmq_url, settings.port) == (7, "amqps://broker.example/", 8009)
+
+
+def test_other_lines_of_the_file_are_nobodys_business() -> None:
+    say(Path(".env"), "# a comment", "SOMEBODY_ELSES=1", "export PORT='8010'")
+    assert load_settings().port == 8010
+
+
+def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "QUEUE_TYPE", "TRUSTED_PROXIES", "OIDC_ISSUER", "SANDBOX_PORTAL_URL", "PORTALS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("SANDBOX_PORTAL_PORT", "8100")
+    settings = load_settings()
+    assert settings.model_dump() == Settings(sandbox_portal_port=8100).model_dump()
+    assert settings.sandbox_portal_url == "http://127.0.0.1:8100"
+
+
+def test_an_empty_default_portal_means_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTAL_DEFAULT", "")
+    assert load_settings().portal_default is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "0"),
+        ("PORT", "70000"),
+        ("PORT", "eight"),
+        ("DEBUG", "maybe"),
+        ("LOG_LEVEL", "LOUD"),
+        ("SHUTDOWN_GRACE_SECONDS", "-1"),
+        ("HEALTH_CHECK_TIMEOUT_SECONDS", "0"),
+        ("READ_WAIT_SECONDS", "nan"),
+        ("RETRY_MAX_DELAY", "inf"),
+        ("TRUSTED_PROXIES", "10.0.0.0/40"),
+        ("CORS_ALLOWED_ORIGINS", "https://a.example/path"),
+        ("EVENT_STORE", "mysql://h/db"),
+        ("EVENT_STORE", "sqlite:///"),
+        ("EVENT_STORE", "sqlite://events.db"),
+        ("EVENT_STORE", "postgresql://u:p@h:5432"),
+        ("MONGODB", "localhost:27017"),
+        ("RABBITMQ_URL", "http://localhost"),
+        ("OTLP_ENDPOINT", "localhost:4317"),
+        ("SANDBOX_PORTAL_URL", "ftp://x"),
+        ("QUEUE_TYPE", "stream"),
+        ("APPLICATION_DLQ", "amq.gen"),
+        ("MAX_RETRIES", "-1"),
+        ("PORTALS", "{"),
+        ("PORTALS", "[]"),
+        ("PORTALS", '{"x": 1}'),
+        ("ALGORITHM", "none"),
+        ("ALGORITHM", "RS256"),
+        ("RATE_LIMIT_REQUESTS", "0/hour"),
+        ("RATE_LIMIT_REQUESTS", "10"),
+        ("RATE_LIMIT_APPLICATIONS", "10/week"),
+        ("MAX_CV_BYTES", str(15 * 1024 * 1024 + 1)),
+        ("TRACING_EXPORTER", "zipkin"),
+        ("TRACING_SAMPLE_RATE", "1.1"),
+    ],
+)
+def test_a_bad_value_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    assert refusal(monkeypatch, **{name: text}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("text", ["true", "1", "YES", "on", "True"])
+def test_yes_is_said_in_many_ways(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TRACING_ENABLED", text)
+    assert load_settings().tracing_enabled is True
+
+
+@pytest.mark.parametrize("text", ["false", "0", "No", "OFF", " off "])
+def test_no_is_said_in_many_ways(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("JSON_LOGS", text)
+    assert load_settings().json_logs is False
+
+
+def test_several_bad_values_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refusal(monkeypatch, PORT="x", SANDBOX_PORTAL_PORT="y", ENVIRONMENT="production")
+    assert [part.split()[0] for part in line.split("; ")] == ["PORT", "SANDBOX_PORTAL_PORT"]
+
+
+@pytest.mark.parametrize("key", ["", "your-secret-key-here", "k" * 31])
+def test_production_needs_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    assert refusal(monkeypatch, ENVIRONMENT="Production", SECRET_KEY=key).startswith("SECRET_KEY ")
+
+
+def test_the_length_of_the_key_is_counted_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("SECRET_KEY", "ключ" * 4)
+    assert load_settings().is_production
+
+
+def test_the_queues_are_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "APPLICATION_DLQ" in refusal(monkeypatch, APPLICATION_DLQ="application_processing_queue")
+
+
+def test_fewer_connections_are_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "MONGO_MIN_POOL_SIZE" in refusal(monkeypatch, MONGO_MAX_POOL_SIZE="5")
+
+
+def test_an_issuer_needs_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "OIDC_AUDIENCE" in refusal(monkeypatch, OIDC_ISSUER="https://issuer.example")
+
+
+def test_a_file_that_is_no_text_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_bytes(b"PORT=\xff\xfe")
+    assert ".env" in refusal(monkeypatch)
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(
+        secret_key=SecretStr(SECRET),
+        mongodb=f"mongodb://u:{SECRET}@h1:1,h2:2/?replicaSet=rs0",
+        rabbitmq_url=f"amqp://u:{SECRET}@h/",
+        event_store=f"postgresql://u:{SECRET}@h/db",
+        portals={"x": {"adapter": "http", "key": SECRET}},
+    )
+    assert SECRET not in repr(settings) + str(settings)
+    assert settings.secrets == (SECRET,)
+
+
+def test_a_password_is_secret_as_it_is_written_and_as_it_is_meant() -> None:
+    settings = Settings(rabbitmq_url="amqp://u:p%40ss-word@h/", event_store="postgresql://guest:guest@h/db")
+    assert set(settings.secrets) == {"your-secret-key-here", "p%40ss-word", "p@ss-word"}
+
+
+@pytest.mark.parametrize("name", ["EVENT_STORE", "MONGODB", "RABBITMQ_URL", "PORTALS", "RATE_LIMIT_REQUESTS", "PORT"])
+def test_no_refusal_repeats_what_may_be_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert SECRET not in refusal(monkeypatch, **{name: f"x://u:{SECRET}@host/"})
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
