@@ -240,7 +240,7 @@ class Application:
             case ApplicationFailed():
                 return replace(now, status=Status.FAILED, failed_version=now.version)
             case RetryRequested():
-                fresh = replace(now, barren_starts=0, retries_used=0, retries_requested=self.retries_requested + 1)
+                fresh = replace(now, retries_used=0, retries_requested=self.retries_requested + 1)
                 reopened = tuple(map(_next_round, now.jobs))
                 return replace(fresh, status=Status.PENDING, jobs=reopened, queued_version=now.version)
             case Requeued():

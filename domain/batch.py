@@ -86,6 +86,4 @@ def batch_status(items: Sequence[Status], *, started: bool = False) -> BatchStat
         return BatchStatus.COMPLETED
     if kinds == {Status.CANCELLED}:
         return BatchStatus.CANCELLED
-    if Status.FAILED in kinds and Status.SUCCESS not in kinds:
-        return BatchStatus.FAILED
-    return BatchStatus.PARTIAL
+    return BatchStatus.PARTIAL if Status.SUCCESS in kinds else BatchStatus.FAILED

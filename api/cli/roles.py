@@ -48,9 +48,11 @@ async def project(settings: Settings, stop: asyncio.Event) -> None:
     from infra.mongo import Mongo
     from projections.projector import run_projector
 
-    async with _open_role(settings, Role.PROJECTOR, settings.projector_metrics_port) as (event_store, heartbeat):
-        async with Mongo.of(settings) as mongo:
-            await run_projector(event_store, mongo, settings, heartbeat, stop)
+    async with (
+        _open_role(settings, Role.PROJECTOR, settings.projector_metrics_port) as (event_store, heartbeat),
+        Mongo.of(settings) as mongo,
+    ):
+        await run_projector(event_store, mongo, settings, heartbeat, stop)
 
 
 async def relay(settings: Settings, stop: asyncio.Event, from_position: int | None = None) -> None:

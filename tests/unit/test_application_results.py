@@ -101,6 +101,12 @@ def test_nothing_is_expected_of_a_job_that_is_not_there() -> None:
         Given(*STARTED).when(lambda a, p=position: a.record_applied(p, "SBX-1")).then_refused(ApplicationState)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("ended", [ATTEMPTED.applied(), ATTEMPTED.refused(), ATTEMPTED.retry_scheduled()])
+def test_an_attempt_ends_with_a_result_or_a_retry_that_names_it(ended: ApplicationStory) -> None:
+    assert ATTEMPTED.application.jobs[0].attempted == ATTEMPTED.events[-1]
+    assert ended.application.jobs[0].attempted is None
+
+
 # -- the corners: a result for a job that is applied already ----------------------------------------------------------
 
 

@@ -1,0 +1,126 @@
+"""CVs in a real MongoDB: stored once however often they are sent, and removed only when nobody names them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from infra.cv_store import COLLECTION, CvStore
+from infra.mongo import Mongo
+
+PDF = b"%PDF-1.7 Ada's life"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def mongo(mongodb_uri: str, mongo_database: str) -> AsyncIterator[Mongo]:
+    async with Mongo(mongodb_uri, mongo_database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cvs(mongo: Mongo) -> CvStore:
+    return CvStore(mongo)
+
+
+async def make_old(mongo: Mongo, *ids: str) -> None:
+    await mongo.database[COLLECTION].update_many({"_id": {"$in": ids}}, {"$set": {"stored_at": LONG_AGO}})
+
+
+async def stored(mongo: Mongo) -> dict[str, Any]:
+    return {one["_id"]: one async for one in mongo.database[COLLECTION].find()}
+
+
+class Names:
+    """Which CVs are named, and who asked about which."""
+
+    def __init__(self, *named: str, known: bool = True) -> None:
+        self.named, self.known = set(named), known
+        self.asked: list[str] = []
+
+    async def __call__(self, ids: Sequence[str]) -> set[str] | None:
+        self.asked += ids
+        return self.named & set(ids) if self.known else None
+
+
+async def test_a_cv_is_read_back_as_it_was_stored(cvs: CvStore) -> None:
+    cv = await cvs.put("ada", PDF)
+    assert (cv.size, cv.sha256) == (len(PDF), hashlib.sha256(PDF).hexdigest())
+    assert await cvs.read(cv.id) == PDF
+    assert await cvs.read("unknown") is None
+
+
+async def test_the_largest_cv_fits(cvs: CvStore) -> None:
+    large = b"%PDF-" + bytes(15 * 1024 * 1024 - 5)
+    assert await cvs.read((await cvs.put("ada", large)).id) == large
+
+
+async def test_the_same_file_of_a_user_is_one_document(mongo: Mongo, cvs: CvStore) -> None:
+    sent = await asyncio.gather(*(cvs.put("ada", PDF) for _ in range(20)))
+    assert len({cv.id for cv in sent}) == 1
+    assert list(await stored(mongo)) == [sent[0].id]
+
+
+async def test_of_two_users_it_is_two_and_the_id_tells_neither(mongo: Mongo, cvs: CvStore) -> None:
+    one, other = await cvs.put("ada", PDF), await cvs.put("bob", PDF)
+    assert one.id != other.id
+    assert "ada" not in one.id
+    assert len(await stored(mongo)) == 2
+
+
+async def test_stored_again_it_is_new_again(mongo: Mongo, cvs: CvStore) -> None:
+    cv = await cvs.put("ada", PDF)
+    await make_old(mongo, cv.id)
+    await cvs.put("ada", PDF)
+    age = datetime.now(UTC) - (await stored(mongo))[cv.id]["stored_at"]
+    assert age < timedelta(minutes=1)
+
+
+async def test_one_that_nobody_names_is_removed_when_it_is_old(mongo: Mongo, cvs: CvStore) -> None:
+    unnamed, named, new = [await cvs.put("ada", PDF + bytes([n])) for n in range(3)]
+    await make_old(mongo, unnamed.id, named.id)
+    assert await cvs.remove_unused(datetime.now(UTC) - timedelta(days=1), Names(named.id, new.id)) == 1
+    assert set(await stored(mongo)) == {named.id, new.id}
+
+
+async def test_one_that_was_named_is_not_asked_about_again(mongo: Mongo, cvs: CvStore) -> None:
+    cv = await cvs.put("ada", PDF)
+    await make_old(mongo, cv.id)
+    for expected in ([cv.id], []):
+        names = Names(cv.id)
+        assert await cvs.remove_unused(datetime.now(UTC), names) == 0
+        assert names.asked == expected
+        await cvs.put("ada", PDF)  # also not after it came again
+        await make_old(mongo, cv.id)
+
+
+async def test_nothing_is_removed_while_nobody_can_tell(mongo: Mongo, cvs: CvStore) -> None:
+    cv = await cvs.put("ada", PDF)
+    await make_old(mongo, cv.id)
+    assert await cvs.remove_unused(datetime.now(UTC), Names(known=False)) == 0
+    assert await cvs.read(cv.id) == PDF
+
+
+async def test_one_that_is_stored_again_while_it_is_looked_at_stays(mongo: Mongo, cvs: CvStore) -> None:
+    cv = await cvs.put("ada", PDF)
+    await make_old(mongo, cv.id)
+
+    async def meanwhile(ids: Sequence[str]) -> set[str]:
+        await cvs.put("ada", PDF)
+        return set()
+
+    assert await cvs.remove_unused(datetime.now(UTC) - timedelta(days=1), meanwhile) == 0
+    assert await cvs.read(cv.id) == PDF
+
+
+async def test_any_number_is_removed_in_steps(mongo: Mongo, cvs: CvStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.cv_store.CANDIDATES_AT_ONCE", 3)
+    sent = [await cvs.put("ada", PDF + bytes([n])) for n in range(10)]
+    await make_old(mongo, *(cv.id for cv in sent))
+    names = Names(*(cv.id for cv in sent[::2]))
+    assert await cvs.remove_unused(datetime.now(UTC), names) == 5
+    assert set(await stored(mongo)) == {cv.id for cv in sent[::2]}
+    assert sorted(names.asked) == sorted(cv.id for cv in sent)
