@@ -6,9 +6,9 @@ from aiohttp import web
 
 from api import applications, details, health, lists, root
 from api.door import door, tell_ids
-from api.forms import FormLimits
+from api.forms import FormReader
 from api.health import HEALTH, Health
-from api.keys import CLOCK, COMMANDS, CVS, EVENT_LOG, FORM_LIMITS, QUERIES, SETTINGS, TOKENS
+from api.keys import CLOCK, COMMANDS, CVS, EVENT_LOG, FORMS, QUERIES, SETTINGS, TOKENS
 from api.routing import add_routes
 from api.running import RUNNING, Running
 from domain.commands import ApplicationCommands
@@ -51,7 +51,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[CVS] = deps.cvs
     app[TOKENS] = TokenVerifier(settings.secret_key.get_secret_value(), settings.algorithm)
     app[CLOCK] = deps.clock
-    app[FORM_LIMITS] = FormLimits(settings.max_body_bytes, settings.max_cv_bytes)
+    app[FORMS] = FormReader(settings.max_body_bytes, settings.max_cv_bytes)
     app[HEALTH] = deps.health
     app[RUNNING] = Running()
     add_routes(app, OPERATIONS)

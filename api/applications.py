@@ -15,7 +15,8 @@ from api.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from api.forms import Form, Json, Pdf, Text
+from api.form_fields import Json, Pdf, Text
+from api.forms import Form
 from api.jobs import parse_jobs
 from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, CVS, SETTINGS
 from api.operations import Answer, Bucket, Operations

@@ -14,11 +14,10 @@ from api.errors import ErrorKind, PayloadTooLarge, RequestError, RouteNotFound, 
 from api.health import HEALTH
 from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS
 from api.operations import Operation
-from api.request_log import OPERATION, method_label
+from api.request_log import OPERATION, in_progress
 from api.routing import ROUTES, UNMATCHED
 from api.running import RUNNING
 from domain.errors import NewerEvent
-from infra import metrics
 from infra.logs import log_context
 from infra.tokens import Claims, bearer_token
 
@@ -32,16 +31,11 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     operation = request.app[ROUTES].get(request.match_info.route, UNMATCHED)
     request[OPERATION] = operation
     request[CORRELATION_ID] = correlation_id = correlation_id_of(request.headers)
-    method, endpoint = method_label(request), operation.endpoint
-    metrics.HTTP_REQUESTS_IN_PROGRESS.inc(method=method, endpoint=endpoint)
-    try:
-        with request.app[RUNNING], log_context(correlation_id=correlation_id):
-            response = await _answer(request, handler, operation)
-        if request.app[HEALTH].ending:
-            response.force_close()
-        return response
-    finally:
-        metrics.HTTP_REQUESTS_IN_PROGRESS.dec(method=method, endpoint=endpoint)
+    with request.app[RUNNING], in_progress(request), log_context(correlation_id=correlation_id):
+        response = await _answer(request, handler, operation)
+    if request.app[HEALTH].ending:
+        response.force_close()
+    return response
 
 
 async def _answer(request: web.Request, handler: Handler, operation: Operation) -> web.StreamResponse:

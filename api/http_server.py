@@ -31,8 +31,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What cannot be read as HTTP; or what no handler of ours has caught, which is a fault."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("The answer has begun: it can only be broken off")
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionError("Its caller has gone, or the answer has begun and can only be broken off")
         error: BaseException = exc or RuntimeError(message)
         if status < 500 or isinstance(exc, HttpProcessingError):
             error = RequestError("The request cannot be read as HTTP")

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from api.forms import FormLimits
+from api.forms import FormReader
 from domain.commands import ApplicationCommands
 from domain.ports import Clock, EventLog
 from infra.cv_store import CvStore
@@ -17,7 +17,7 @@ QUERIES = web.AppKey("QUERIES", Queries)
 CVS = web.AppKey("CVS", CvStore)
 TOKENS = web.AppKey("TOKENS", TokenVerifier)
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
-FORM_LIMITS = web.AppKey("FORM_LIMITS", FormLimits)
+FORMS = web.AppKey("FORMS", FormReader)
 
 CORRELATION_ID = web.RequestKey("CORRELATION_ID", str)
 CLAIMS = web.RequestKey("CLAIMS", Claims)

@@ -16,8 +16,8 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.errors import NO_HEADERS, json_response
-from api.forms import Form, read_form
-from api.keys import AT_LEAST, FORM_LIMITS
+from api.forms import Form
+from api.keys import AT_LEAST, FORMS
 from api.parameters import Query, parse_query
 from api.positions import POSITION_HEADER, read_position
 from domain.errors import DomainError
@@ -73,18 +73,20 @@ class Operation:
         return VARIABLE.sub("{id}", self.path)
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        asked: list[Query | Form] = []
-        if self.query is not None:
-            asked.append(parse_query(self.query, request.query))
-        if self.reads:
-            request[AT_LEAST] = await read_position(request)
-        if self.form is not None:
-            asked.append(await read_form(request, self.form, request.app[FORM_LIMITS]))
-        answer = await self.handler(request, *asked)
+        answer = await self._handle(request)
         if isinstance(answer, web.StreamResponse):
             return answer
         told = NO_HEADERS if answer.position is None else {POSITION_HEADER: str(answer.position)}
         return json_response(answer.view, answer.status, told)
+
+    async def _handle(self, request: web.Request) -> Answer[Any] | web.StreamResponse:
+        if self.form is not None:
+            async with request.app[FORMS].read(request, self.form) as form:
+                return await self.handler(request, form)
+        asked = [] if self.query is None else [parse_query(self.query, request.query)]
+        if self.reads:
+            request[AT_LEAST] = await read_position(request)
+        return await self.handler(request, *asked)
 
 
 class Options(TypedDict, total=False):

@@ -4,6 +4,8 @@ aiohttp calls it for all that it answers, also for what is not HTTP. Probes are 
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
@@ -21,6 +23,21 @@ UNCOUNTED = "/metrics"
 
 def method_label(request: BaseRequest) -> str:
     return request.method if request.method in METHODS else "other"
+
+
+@contextmanager
+def in_progress(request: web.Request) -> Iterator[None]:
+    """Counts it while it is being answered."""
+    endpoint = request[OPERATION].endpoint
+    if endpoint == UNCOUNTED:
+        yield
+        return
+    labels = {"method": method_label(request), "endpoint": endpoint}
+    metrics.HTTP_REQUESTS_IN_PROGRESS.inc(**labels)
+    try:
+        yield
+    finally:
+        metrics.HTTP_REQUESTS_IN_PROGRESS.dec(**labels)
 
 
 class RequestLog(AbstractAccessLogger):

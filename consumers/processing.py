@@ -20,7 +20,7 @@ from consumers.cv_shelf import CvShelf, HeldCv
 from domain.application import Application
 from domain.application_events import Status
 from domain.commands import Loaded
-from domain.errors import ClaimedElsewhere, StoreError
+from domain.errors import ClaimedElsewhere, Conflict, StoreError
 from domain.event import Cause
 from domain.ports import Claim, Claims
 from infra.messages import Work
@@ -76,6 +76,8 @@ class Processing:
             started = await self.tools.commands.start(loaded, cause, claim)
         except ClaimedElsewhere:
             return Handled.CLAIMED
+        except Conflict:
+            return Handled.NOTHING  # queued again meanwhile: a newer message follows
         run = ApplicationRun(self.tools, started, cause, claim, cv)
         try:
             async with self.keeper.keep(claim.name, since), self.watcher.running(run):

@@ -68,6 +68,8 @@ def broker_errors() -> Iterator[None]:
 @asynccontextmanager
 async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
     """One connection, shown to operators under `name`. Raises BrokerError."""
+    for library in ("aiormq", "aio_pika"):  # who waits for a broker that is away tells it, once and not as an error
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     properties: FieldTable = {"connection_name": name}
     connection = aio_pika.Connection(make_url(url, heartbeat=HEARTBEAT_SECONDS), client_properties=properties)
     try:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from api.app import Dependencies, create_app
 from api.http_server import HttpServer
 from api.server import listen, open_dependencies
+from domain.application_events import ApplicationSubmitted
 from domain.event import Cause
 from domain.ports import Append
 from infra.event_log import EventStore, open_event_log
@@ -28,6 +29,8 @@ from tests.builders import ApplicationStory, an_application
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 NOWHERE = {"rabbitmq_url": "amqp://guest:guest@127.0.0.1:1/"}  # nothing listens there
+ONE = '{"jobs": [{"title": "Baker"}]}'
+KB = 1024
 PDF = b"%PDF-1.7\n1 0 obj\n<< >>\nendobj\n%%EOF\n"
 
 
@@ -125,6 +128,13 @@ class Api:
         """Without a token."""
         async with self.http.request(method, self.url + path, allow_redirects=False, **more) as response:
             return Answer(response.status, response.headers, await response.read())
+
+    async def stored(self, answer: Answer) -> ApplicationSubmitted:
+        """What the log holds of a submission."""
+        assert answer.status == 200, answer.body
+        [recorded] = await self.event_store.log.read_stream(UUID(answer.json["application_id"]))
+        assert isinstance(recorded.event, ApplicationSubmitted)
+        return recorded.event
 
     async def happened(self, story: ApplicationStory) -> int:
         """Puts it into the log as workers would have; the position of its last event."""

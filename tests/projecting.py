@@ -1,22 +1,27 @@
 """A projector over a real database and a log in memory, turned by the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
 from domain.event import RecordedEvent
+from domain.job import Job
 from domain.ports import Append, EventLog
 from infra.mongo import Mongo
 from projections.mongo_view import CHECKPOINT, MongoView
 from projections.projector import Projector
-from projections.read_model import Document, ReadModel
+from projections.read_model import Document, Documents, ReadModel
 from projections.read_models import READ_MODELS
 from projections.view import View
-from tests.builders import Story
+from tests.builders import APPLICATION_ID, START, ApplicationStory, Story, a_batch, a_job, an_application
+from tests.fakes.event_log import FakeEventLog
 
 
 @asynccontextmanager
@@ -91,3 +96,96 @@ def folded(model: ReadModel, recorded: Sequence[RecordedEvent]) -> dict[str, Doc
     for one in recorded:
         model.apply(one, docs)
     return docs
+
+
+# -- what has happened -------------------------------------------------------------------------------------------------
+
+NAMES = [model.NAME for model in READ_MODELS]
+
+
+def the(number: int) -> UUID:
+    """Ids of the stories, not those of `some_applications`."""
+    return UUID(int=APPLICATION_ID.int + 1000 + number)
+
+
+TWO_JOBS = an_application(the(1)).submitted(jobs=2).started().attempted(1, 2)
+STORIES: Sequence[Story] = (
+    TWO_JOBS.applied(1).unknown(2).failed().applied(2).succeeded(),
+    an_application(the(2), "bob").submitted().started().attempted(1).refused().failed(),
+    an_application(the(3), "bob").submitted().started().exhausted().failed().retried().cancelled(),
+    an_application(the(4)).submitted([a_job(portal="LinkedIn")]).started().attempted(1).applied(1).succeeded(),
+    a_batch(),
+)
+
+
+def an_applied(number: int, *jobs: Job, user: str = "ada", minutes: int | None = None) -> ApplicationStory:
+    """All its jobs applied; submitted that many minutes after START."""
+    at = START + timedelta(minutes=number if minutes is None else minutes)
+    story = an_application(UUID(int=APPLICATION_ID.int + number), user, at).submitted(jobs or [a_job()]).started()
+    for place in range(1, len(jobs or [1]) + 1):
+        story = story.attempted(place).applied(place)
+    return story.succeeded()
+
+
+def a_failed(number: int, *jobs: Job, user: str = "ada") -> ApplicationStory:
+    at = START + timedelta(minutes=number)
+    story = an_application(UUID(int=APPLICATION_ID.int + number), user, at).submitted(jobs or [a_job()]).started()
+    for place in range(1, len(jobs or [1]) + 1):
+        story = story.attempted(place).refused(place)
+    return story.failed()
+
+
+async def expect_all(mongo: Mongo, log: FakeEventLog) -> None:
+    """The read models hold what folding the whole log gives."""
+    recorded = await log.read(0, 1_000_000)
+    for model in READ_MODELS:
+        assert await documents(mongo, model.NAME) == folded(model, recorded), model.NAME
+        assert await position(mongo, model.NAME) == len(recorded)
+
+
+async def at_head(mongo: Mongo, log: FakeEventLog) -> bool:
+    return {await position(mongo, name) for name in NAMES} == {len(await log.read(0, 1_000_000))}
+
+
+# -- what stands around a projector ------------------------------------------------------------------------------------
+
+
+class Beats:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def beat(self) -> None:
+        self.count += 1
+
+
+@dataclass
+class Picky:
+    """A read model that cannot take some event types of one stream."""
+
+    model: ReadModel
+    stream: UUID
+    poison: frozenset[str]
+    cured: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def touches(self, recorded: RecordedEvent) -> Iterable[str]:
+        return self.model.touches(recorded)
+
+    def apply(self, recorded: RecordedEvent, docs: Documents) -> None:
+        self.model.apply(recorded, docs)
+        if recorded.stream_id == self.stream and recorded.event.NAME in self.poison and not self.cured:
+            raise ValueError(f"cannot take {recorded.event.NAME}")
+
+
+def with_picky(model: ReadModel, stream: UUID, *poison: str) -> Sequence[ReadModel]:
+    picky: Any = Picky(model, stream, frozenset(poison))
+    return [picky if one is model else one for one in READ_MODELS]
+
+
+async def project(mongo: Mongo, log: FakeEventLog, *stories: ApplicationStory, **options: Any) -> None:
+    await append(log, *stories)
+    async with projecting(mongo, log, **options) as projector:
+        await catch_up(projector)
+        await projector._leave()

@@ -1,4 +1,4 @@
-"""Real servers for the tests: each started on first use, on a free port and in a folder of its own, stopped after all."""
+"""Real servers for the tests: each started on first use, on a free port and in its own folder, stopped after all."""
 
 import asyncio
 import shutil

@@ -1,6 +1,6 @@
 """From nothing to a service that is ready: the steps of `up`, in order.
 
-1. The ports are looked at, so that a taken one is told before anything runs.
+1. Ports, portals and document writer are looked at, so that what cannot work is told before anything runs.
 2. The servers that are missing are started, side by side.
 3. `.data/services.env` tells the other commands of them. It is written before any role runs, with the key that all
    tokens are signed with, which is made once and kept.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from api.cli.adapters import check_adapters
 from api.cli.child import ChildProcess
 from api.cli.demo import run_demo
 from api.cli.ending import CommandFailed
@@ -53,6 +54,7 @@ class BringUp:
         earlier = read_services()
         roles = roles_of(self._settings)
         check_ports(roles)
+        await asyncio.to_thread(check_adapters, self._settings)
         self._terminal.tell("Starting (data, logs and addresses: .data/)")
         started = await self._start_servers(earlier)
         settings = self._settings.model_copy(update={**started, "secret_key": self._secret_key(earlier)})

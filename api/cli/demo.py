@@ -19,6 +19,7 @@ from api.cli.ending import CommandFailed
 from api.cli.samples import Sample, samples
 from api.cli.terminal import Terminal
 
+_COLUMNS = {"Title": "title", "Company": "company_name", "Portal": "portal"}  # heading: field
 _ENDS = {"success", "failed", "cancelled"}
 _ASK_EVERY_SECONDS = 0.2
 _END_SECONDS = 60.0
@@ -98,8 +99,8 @@ async def run_demo(url: str, token_of: Callable[[str], str], terminal: Terminal)
         client = DemoClient(session, url, token_of)
         terminal.tell("\nDemo: sample applications are submitted through the API and followed to their end")
         ended = await asyncio.gather(*(_follow(client, sample, terminal) for sample in samples()))
-        await _show_list(client, ended, "/applied", "Applied", terminal)
-        await _show_list(client, ended, "/fail_applied", "Failed", terminal)
+        await _show_list(client, ended, "/applied", "Applied", {}, terminal)
+        await _show_list(client, ended, "/fail_applied", "Failed", {"Reason": "error_reason"}, terminal)
         await _show_detail(client, ended[0], terminal)
     return ended[0].application_id
 
@@ -120,16 +121,23 @@ async def _follow(client: DemoClient, sample: Sample, terminal: Terminal) -> Fol
     return Followed(sample.user, application_id, position)
 
 
-async def _show_list(client: DemoClient, ended: Sequence[Followed], path: str, title: str, terminal: Terminal) -> None:
-    """The newest page of each user."""
-    table = Table("ID", "User", "Title", "Company", "Portal", "Reason", title=title, title_justify="left")
+async def _show_list(
+    client: DemoClient,
+    ended: Sequence[Followed],
+    path: str,
+    title: str,
+    more: Mapping[str, str],
+    terminal: Terminal,
+) -> None:
+    """The newest page of each user. `more`: columns of this list alone, and their fields."""
+    columns = {**_COLUMNS, **more}
+    table = Table("ID", "User", *columns, title=title, title_justify="left")
     table.columns[0].no_wrap = True
     for user in dict.fromkeys(followed.user for followed in ended):
         position = max((followed.position for followed in ended if followed.user == user), key=int)
         page, _ = await client.read(user, path, position)
         for entry_id, entry in page["data"].items():
-            cells = (entry[field] or "-" for field in ("title", "company_name", "portal", "error_reason"))
-            table.add_row(entry_id, user, *(Text(cell) for cell in cells))
+            table.add_row(entry_id, user, *(Text(entry[field] or "-") for field in columns.values()))
     terminal.tell()
     terminal.show(table)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +13,6 @@ from infra.mongo import Mongo
 
 PDF = b"%PDF-1.7 Ada's life"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def mongo(mongodb_uri: str, mongo_database: str) -> AsyncIterator[Mongo]:
-    async with Mongo(mongodb_uri, mongo_database) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ def test_a_closed_stdout_does_not_end_the_process() -> None:
     process.stdout = None
     _, err = process.communicate(b"", timeout=30)
     assert process.returncode == 0
-    assert b"alive" in err
+    assert err == b"alive\n"
 
 
 def test_a_second_set_up_replaces_the_first(reader: Reader) -> None:

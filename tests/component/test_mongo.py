@@ -17,12 +17,6 @@ from infra.settings import Settings
 
 
 @pytest.fixture
-async def mongo(mongodb_uri: str, mongo_database: str) -> AsyncIterator[Mongo]:
-    async with Mongo(mongodb_uri, mongo_database) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def standalone(mongodb_server: Running, tmp_path: Path) -> AsyncIterator[str]:
     """A server that is in no replica set: the same program without the option."""
     program = Path(f"/proc/{mongodb_server.pid}/exe").readlink()

@@ -1,6 +1,7 @@
 """How a role ends, over real processes: what its supervisor and its user may rely on (contract cli.md 3)."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,20 +15,30 @@ import pytest
 from api.cli.ending import CRASHED, DONE, FAILED, INTERRUPTED
 
 PROGRAM = """
-import asyncio, logging, sys
+import asyncio, os, sys
 from api.cli.ending import CommandFailed
 from api.cli.role_process import run_role
 from domain.errors import NewerEvent
 
+def say(word):
+    sys.stdout.write(word + "\\n")  # in one piece: the log writes to stdout too
+    sys.stdout.flush()
+
 async def waits(settings, stop):
-    print("up", flush=True)
+    say("up")
     await stop.wait()
 
 async def never_ends(settings, stop):
-    print("up", flush=True)
+    say("up")
     await stop.wait()
-    print("asked", flush=True)
+    say("asked")
     await asyncio.Event().wait()
+
+async def takes_its_time(settings, stop):
+    say("up")
+    await stop.wait()
+    say("asked")
+    await asyncio.sleep(0.2)
 
 async def halts(settings, stop):
     raise NewerEvent("JobTeleported/1 is newer than this release")
@@ -63,9 +74,15 @@ class Process:
     async def start(cls, way: str, folder: Path, **settings: str) -> "Process":
         return cls(
             await asyncio.create_subprocess_exec(
-                sys.executable, "-c", PROGRAM, way, cwd=folder, env={**os.environ, **settings},
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
+                sys.executable,
+                "-c",
+                PROGRAM,
+                way,
+                cwd=folder,
+                env={**os.environ, **settings},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
         )
 
     async def prints(self, text: str) -> None:
@@ -75,7 +92,8 @@ class Process:
                 assert line, f"it ended: {await self.ending()}"
 
     def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
 
     async def ending(self) -> Ending:
         stdout, stderr = await asyncio.wait_for(self._process.communicate(), 20)
@@ -99,8 +117,21 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     await process.prints("up")
     process.send(signal.SIGINT)
     await process.prints("asked")
-    process.send(signal.SIGINT)
-    assert (await process.ending()).code == INTERRUPTED
+    ending = asyncio.create_task(process.ending())
+    while not ending.done():
+        process.send(signal.SIGINT)
+        await asyncio.wait([ending], timeout=0.1)
+    assert ending.result().code == INTERRUPTED
+
+
+async def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
+    process = await Process.start("takes_its_time", tmp_path)
+    await process.prints("up")
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGTERM)
+    await process.prints("asked")
+    process.send(signal.SIGTERM)
+    assert (await process.ending()).logged[-1]["event_type"] == "role.ended"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,10 @@
 """Positions: reading what one wrote (contract http.md 1.6)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from tests.api import Api, User, a_story, running_api, settings_for
+from tests.api import Api, User, a_story
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,17 +46,6 @@ async def test_a_position_beyond_the_head_is_refused(api: Api, ada: User, path: 
 
 async def test_position_0_asks_for_nothing(ada: User) -> None:
     assert (await ada.get("/applied", at_least=0)).status == 200
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def still(mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    """One whose read models stand still."""
-    folder: Path = tmp_path_factory.mktemp("still")
-    settings = settings_for(f"sqlite:///{folder}/events.db", mongodb_uri, f"test_{folder.name}", read_wait_seconds=0.2)
-    async with running_api(settings):
-        pass  # builds the read models, and goes
-    async with running_api(settings, projected=False) as still:
-        yield still
 
 
 async def test_a_read_waits_and_then_says_that_it_is_behind(still: Api) -> None:

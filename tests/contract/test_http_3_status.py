@@ -85,6 +85,12 @@ async def test_the_id_of_an_entry_means_its_application(ada: User) -> None:
         assert answer.json["application_id"] == id
 
 
+async def test_the_only_job_has_no_id_of_its_own(ada: User) -> None:
+    id = (await ada.submit()).json["application_id"]
+    (await ada.get(f"/applications/{id}-1/status")).refused(404, "ERR_2001", "ApplicationNotFoundError")
+    (await ada.get(f"/applications/{id}-2/status")).refused(404, "ERR_3001", "JobNotFoundError")
+
+
 async def test_a_job_that_is_not_there_is_told_so(ada: User, bob: User) -> None:
     written = await ada.submit({"jobs": [{}, {}]})
     id = written.json["application_id"]

@@ -141,15 +141,14 @@ async def test_the_demo_runs_in_an_empty_folder_and_again_with_its_data(folder: 
         assert {"Python Developer", "Data Engineer", "SRE [fail:2]"} <= {row[2] for row in applied}
         assert {(row[2], row[5]) for row in failed} >= {("Team Lead [reject]", "Position closed")}
         await then_every_printed_line_works(up)
-        first_id = applied[0][0]
         await then_a_second_up_is_refused(folder, ports)
         assert await up.ends(signal.SIGINT) == 130, up.printed
     await nothing_is_left(folder)
 
     async with running(folder, "--demo", **ports) as up:
         await up.prints("Ctrl-C ends all", READY_SECONDS + DEMO_SECONDS)
-        assert first_id in [row[0] for row in up.listed("Applied")]
-        assert len(up.listed("Applied")) == 2 * len(applied)
+        assert {row[0] for row in applied} < {row[0] for row in up.listed("Applied")}
+        assert {row[0] for row in failed} < {row[0] for row in up.listed("Failed")}
         assert await up.ends(signal.SIGTERM) == 0, up.printed
     await nothing_is_left(folder)
 
@@ -204,7 +203,7 @@ async def test_what_dies_comes_back_and_nothing_survives_a_kill_of_up(folder: Pa
 
         async def has_ended() -> bool:
             answer = await shell(f"{curl} {url(up)}/{status}/{application_id}/status", folder)
-            return json.loads(answer).get("status") == "success"
+            return bool(json.loads(answer).get("status") == "success")
 
         await until(has_ended, "the application is applied for", READY_SECONDS)
         up.process.kill()

@@ -1,3 +1,5 @@
+"""The machine's clock and the ids that it gives."""
+
 from datetime import UTC, datetime
 
 from infra.clock import SystemClock

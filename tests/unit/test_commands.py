@@ -35,6 +35,7 @@ async def test_a_submission_is_in_the_log_when_it_is_answered(commands: Applicat
     [recorded] = await log.read_stream(submitted.application_id)
     assert [recorded.event] == Application(submitted.application_id).submit(some_jobs(2), "modern", CV)
     assert (submitted.job_count, submitted.created_at, submitted.position) == (2, START, recorded.position)
+    assert recorded.version == 1
 
 
 async def test_each_submission_is_an_application_of_its_own(commands: ApplicationCommands) -> None:
@@ -108,11 +109,11 @@ async def test_what_a_worker_appends_names_worker_message_and_owner(
 ) -> None:
     loaded = await loaded_from(commands, SUBMITTED)
     clock.advance(60)
-    await commands.start(loaded, WORKER, MINE)
+    after = await commands.start(loaded, WORKER, MINE)
     started = as_read_back((await log.read_stream(APPLICATION_ID))[-1])
     assert (started.metadata.cause.actor, started.metadata.cause.causation_id) == ("worker:w-1", "message-1")
     assert started.owner == SUBMITTED.recorded()[0].owner
-    assert started.metadata.at == clock.now()
+    assert started.metadata.at == clock.now() == after.last_at
 
 
 async def test_what_has_no_request_of_its_own_keeps_the_first_ones_correlation(

@@ -25,7 +25,9 @@ def recorded(event: KeyUsed = USED, version: int = 1, at: datetime = START, posi
 
 
 def test_a_key_that_was_never_used_is_free() -> None:
-    assert IdempotencyKey.fold(STREAM, []).replay("aa" * 32, START, DAY) is None
+    key = IdempotencyKey.fold(STREAM, [])
+    assert key.replay("aa" * 32, START, DAY) is None
+    assert (key.version, key.position) == (0, 0)
 
 
 def test_the_same_request_gets_the_stored_answer() -> None:

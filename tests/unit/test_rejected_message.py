@@ -60,6 +60,7 @@ def test_a_stream_is_named_by_message_id_and_bytes() -> None:
         message_stream("m-2", b"a"),
         message_stream("m-1", b"b"),
         message_stream(None, b"a"),
+        message_stream("None", b"a"),
         message_stream("m-1", b""),
         message_stream("m-1\x1fa", b""),
     ]
@@ -87,6 +88,7 @@ def test_an_empty_message_is_empty_text() -> None:
 
 
 def test_sixty_four_kibibytes_are_kept() -> None:
+    assert RAW_LIMIT_BYTES == 65_536
     body = b"x" * (RAW_LIMIT_BYTES + 5)
     assert raw_parts(body) == {"raw": "x" * RAW_LIMIT_BYTES, "raw_base64": None}
     raw = raw_parts(b"\xff" * (RAW_LIMIT_BYTES + 5))["raw_base64"]

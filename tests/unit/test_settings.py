@@ -91,6 +91,7 @@ def test_an_empty_default_portal_means_none(monkeypatch: pytest.MonkeyPatch) -> 
         ("SHUTDOWN_GRACE_SECONDS", "-1"),
         ("HEALTH_CHECK_TIMEOUT_SECONDS", "0"),
         ("READ_WAIT_SECONDS", "nan"),
+        ("CLAIM_SECONDS", "inf"),
         ("RETRY_MAX_DELAY", "inf"),
         ("TRUSTED_PROXIES", "10.0.0.0/40"),
         ("CORS_ALLOWED_ORIGINS", "https://a.example/path"),

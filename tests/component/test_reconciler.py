@@ -1,0 +1,141 @@
+"""The reconciler in a running relay, with real stores: what was lost from the queue comes back (design 7)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from consumers.reconciler import Reconciler
+from consumers.relay import run_relay
+from domain.commands import ApplicationCommands
+from domain.errors import ReadModelBehind
+from domain.event import Cause
+from domain.retry import RetryPolicy
+from infra.clock import SystemClock
+from infra.cv_store import COLLECTION, CvStore
+from infra.event_log import EventStore, open_event_log
+from infra.local_servers import free_port
+from infra.mongo import Mongo
+from infra.settings import Settings
+from projections.projector import run_projector
+from projections.queries import Queries
+from tests.builders import a_job
+from tests.component.test_relay import Beats
+from tests.queues import Queues, content
+
+CAUSE = Cause("user:ada", "c-1")
+
+
+@pytest.fixture
+async def queues(rabbitmq_url: str, queue_prefix: str) -> AsyncIterator[Queues]:
+    queues = Queues(rabbitmq_url, queue_prefix)
+    yield queues
+    await queues.remove()
+
+
+@pytest.fixture
+async def event_store(sqlite_url: str) -> AsyncIterator[EventStore]:
+    async with open_event_log(sqlite_url) as event_store:
+        yield event_store
+
+
+@pytest.fixture
+def settings(queues: Queues, mongodb_uri: str, mongo_database: str) -> Settings:
+    return queues.settings(claim_seconds=1, stuck_after_seconds=1, mongodb=mongodb_uri, mongodb_database=mongo_database)
+
+
+@pytest.fixture
+def commands(event_store: EventStore) -> ApplicationCommands:
+    return ApplicationCommands(event_store.log, SystemClock(), RetryPolicy())
+
+
+@pytest.fixture
+async def mongo(settings: Settings) -> AsyncIterator[Mongo]:
+    async with Mongo.of(settings) as mongo:
+        yield mongo
+
+
+@asynccontextmanager
+async def relaying(event_store: EventStore, settings: Settings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    relay = asyncio.create_task(run_relay(event_store, settings, Beats(), stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(relay, 10)
+
+
+@asynccontextmanager
+async def projecting(event_store: EventStore, mongo: Mongo, settings: Settings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    projector = asyncio.create_task(run_projector(event_store, mongo, settings, Beats(), stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(projector, 20)
+
+
+async def test_work_that_was_purged_from_the_queue_comes_back_once(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, mongo: Mongo, queues: Queues
+) -> None:
+    work = queues.names.processing
+    async with projecting(event_store, mongo, settings), relaying(event_store, settings):
+        submitted = await commands.submit("ada", (a_job(),), None, None, CAUSE)
+        await queues.until_depth(work, 1)
+        await queues.purge(work)
+        [message] = await queues.take(work, 1)
+        assert content(message)["application_id"] == submitted.application_id.hex
+        assert content(message)["version"] == 2
+        assert await queues.depth(work) == 0
+
+
+async def test_while_processing_is_switched_off_nothing_is_queued_again(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, mongo: Mongo
+) -> None:
+    off = settings.model_copy(update={"async_processing_enabled": False})
+    async with projecting(event_store, mongo, off), relaying(event_store, off):
+        await commands.submit("ada", (a_job(),), None, None, CAUSE)
+        await asyncio.sleep(2.5)
+    assert await event_store.log.head() == 1
+
+
+async def test_the_relay_publishes_while_mongodb_is_away(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
+) -> None:
+    nowhere = f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"
+    away = settings.model_copy(update={"mongodb": nowhere, "mongo_server_selection_timeout_ms": 100})
+    async with relaying(event_store, away):
+        for _ in range(3):
+            await commands.submit("ada", (a_job(),), None, None, CAUSE)
+            await queues.take(queues.names.processing, 1)
+            await asyncio.sleep(0.5)
+
+
+async def test_cvs_that_nobody_names_are_removed_after_a_day(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, mongo: Mongo
+) -> None:
+    cvs = CvStore(mongo)
+    named, unnamed, fresh = [await cvs.put("ada", b"%PDF-" + name) for name in (b"named", b"unnamed", b"fresh")]
+    await commands.submit("ada", (a_job(),), None, named, CAUSE)
+    long_ago = SystemClock().now() - timedelta(days=2)
+    old = {"_id": {"$in": [named.id, unnamed.id]}}
+    await mongo.database[COLLECTION].update_many(old, {"$set": {"stored_at": long_ago}})
+    queries = Queries(mongo, 2)
+    reconciler = Reconciler(commands, event_store.claims, None, None, queries, cvs, timedelta(1))  # type: ignore[arg-type]
+    async with projecting(event_store, mongo, settings):
+        async with asyncio.timeout(10):
+            while await cvs.read(unnamed.id) is not None:
+                await _try_to_remove(reconciler)
+    assert await cvs.read(named.id) == b"%PDF-named"
+    assert await cvs.read(fresh.id) == b"%PDF-fresh"
+
+
+async def _try_to_remove(reconciler: Reconciler) -> None:
+    with contextlib.suppress(ReadModelBehind):  # the projector may not have got there yet
+        await reconciler.remove_unused_cvs()
+    await asyncio.sleep(0.05)
