@@ -9,8 +9,9 @@ instead, it loses nothing that it has answered: what is answered is durable.
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 
@@ -43,13 +44,31 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         server = HttpServer(create_app(deps), CLOSING_SECONDS)
         await server.setup()
         try:
-            site = await listen(server, settings.host, settings.port)
-            await stop.wait()
+            with _rare_collections():
+                site = await listen(server, settings.host, settings.port)
+                await stop.wait()
             deps.health.ending = True
             await site.stop()
             await server.app[RUNNING].ended(settings.shutdown_grace_seconds)
         finally:
             await server.cleanup()
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """What the start has made lives as long as the process: the garbage collector need not look at it again and again.
+
+    Measured: that took a seventh of the time of a submission, and held up all of them for 80 ms now and then.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 @contextlib.asynccontextmanager

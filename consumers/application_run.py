@@ -68,7 +68,7 @@ class ApplicationRun:
     def __init__(self, tools: Tools, loaded: Loaded, cause: Cause, claim: Claim, cv: HeldCv | None) -> None:
         self._tools, self._cause, self._claim, self._cv = tools, cause, claim, cv
         self.loaded = loaded
-        self.claim_released = False
+        self.claim_released = loaded.application.ended
         self._start = loaded.application.starts
         self._appending = asyncio.Lock()  # so that the run's own appends do not conflict
         self._unfinished: list[Unfinished] = []
@@ -108,7 +108,8 @@ class ApplicationRun:
         except BrokenOff:
             return broken_off(position, portal.delivery, sent=call.sent)
         except PortalResting as resting:
-            return Unfinished(position, str(resting), "PortalResting", False, resting.seconds, rests=True)
+            wait = max(resting.seconds, self._tools.commands.policy.base_delay)
+            return Unfinished(position, str(resting), "PortalResting", False, wait, rests=True)
         except AttemptRefused:
             await self._insist(self._reload)
             return None
@@ -218,8 +219,7 @@ class ApplicationRun:
             if after.starts != self._start:
                 raise ClaimLost(self._claim.name)
             if after.version > before.version:
-                queued = after.queued_version > before.version
-                self.claim_released = after.ended or not after.open_jobs or queued
+                self.claim_released = after.ended or after.queued_version > before.version
 
 
 @dataclass(slots=True)

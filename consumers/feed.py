@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 BATCH_EVENTS = 256
 BATCHES_KEPT = 8
 WAIT_SECONDS = 5.0  # then the log is asked anyway
+GATHER_SECONDS = 0.02  # between two readings that are not full: what comes meanwhile is read at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +54,7 @@ class Feed:
         self._log, self._names = log, names
         self._batches: deque[Batch] = deque(maxlen=BATCHES_KEPT)
         self._reading = asyncio.Lock()
+        self._next_reading = 0.0  # not before then, by the loop's clock
         self._counted_to = dict(checkpoints)
         self.counts = dict.fromkeys(checkpoints, 0)  # messages found since the checkpoints
 
@@ -89,9 +91,13 @@ class Feed:
         return batch
 
     async def _read(self, position: int) -> Batch | None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._next_reading - loop.time())
         recorded = await self._log.read(position, BATCH_EVENTS)
         if not recorded:
             return None
+        if len(recorded) < BATCH_EVENTS:
+            self._next_reading = loop.time() + GATHER_SECONDS
         batch = self._batch(position, recorded)
         self._batches.append(batch)
         return batch

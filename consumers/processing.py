@@ -81,7 +81,7 @@ class Processing:
         run = ApplicationRun(self.tools, started, cause, claim, cv)
         try:
             async with self.keeper.keep(claim.name, since), self.watcher.running(run):
-                if not started.application.ended:
+                if not started.application.ended:  # the start itself may have ended it, and given the claim back
                     await run.work()
         except ClaimLost:
             return Handled.CLAIMED

@@ -33,7 +33,7 @@ from consumers.reconciler import run_reconciler
 from consumers.relay_gauges import Outbox, QueueDepths
 from consumers.together import until_first
 from domain.commands import ApplicationCommands
-from domain.errors import StoreError
+from domain.errors import NewerEvent, StoreError
 from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.event_log import EventStore
@@ -69,6 +69,7 @@ class _Relay:
     def __init__(self, event_store: EventStore, settings: Settings, holder: str, from_position: int | None) -> None:
         self._event_store, self._settings, self._holder = event_store, settings, holder
         self._from_position = from_position
+        self._stands_by = False
         self._store = RelayStore(event_store.database, holder)
         self._clock = SystemClock()
         self._names = QueueNames(
@@ -84,20 +85,32 @@ class _Relay:
             while not stop.is_set():
                 since = asyncio.get_running_loop().time()
                 try:
-                    if not await claims.take(keeper.claim(LEASE)):
+                    if await claims.take(keeper.claim(LEASE)):
+                        backoff.reset()
+                        async with keeper.keep(LEASE, since):
+                            await self._lead(stop)
+                        await claims.release(keeper.claim(LEASE))
+                    else:
+                        self._tell_standby()
                         await stopped_within(stop, seconds / STANDBY_LOOKS)
-                        continue
-                    async with keeper.keep(LEASE, since):
-                        await self._lead(stop)
-                    await claims.release(keeper.claim(LEASE))
+                except NewerEvent:
+                    with contextlib.suppress(StoreError):  # so that a newer relay takes over at once
+                        await claims.release(keeper.claim(LEASE))
+                    raise
                 except (ClaimLost, LeaseLost):
                     logger.warning("relay has lost the lease", extra={"event_type": "relay_lease_lost"})
                 except StoreError as error:
                     logger.warning("event log is away", extra={"event_type": "event_store_away", "error": str(error)})
                     await stopped_within(stop, backoff.seconds())
 
+    def _tell_standby(self) -> None:
+        if not self._stands_by:
+            logger.info("another relay has the lease, this one stands by", extra={"event_type": "relay_stands_by"})
+        self._stands_by = True
+
     async def _lead(self, stop: asyncio.Event) -> None:
         """Publishes until `stop` is set. Raises LeaseLost, NewerEvent or a StoreError."""
+        self._stands_by = False
         logger.info("relay has the lease", extra={"event_type": "relay_started"})
         await create_tables(self._event_store.database)
         if self._from_position is not None:

@@ -58,6 +58,7 @@ class RunWatch:
             "event_type": event_type,
             "application_id": loaded.application.id.hex,
             "user_id": loaded.owner.user_id,
+            "correlation_id": loaded.correlation_id,
             "duration": round(seconds, 3),
         }
         logger.info("application processed", extra=extra)

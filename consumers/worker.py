@@ -8,8 +8,10 @@ What cannot be read is recorded (MessageRejected), acknowledged, and published a
 between the two: the message comes again, and is recorded once.
 
 When the connection is lost, what runs goes on under its claim, and what only waits is forgotten: the broker delivers it
-again. On `stop` no new messages are taken, waiting ones go back to the queue, and running jobs get
-`SHUTDOWN_GRACE_SECONDS`; then portal calls are broken off, and what has no end is given back through the log.
+again. The broker itself ends a connection on which a message is not acknowledged for 30 minutes (`consumer_timeout`).
+
+On `stop` no new messages are taken, waiting ones go back to the queue, and running jobs get `SHUTDOWN_GRACE_SECONDS`;
+then portal calls are broken off, and what has no end is given back through the log.
 """
 
 import asyncio

@@ -4,9 +4,10 @@ Code logs through `logging.getLogger(__name__)`. The fields of the contract come
 `log_context`; whatever else stands in `extra` is left out, so that nothing private slips into a line. `event_type`
 falls back to the logger's name. An exception goes to `error`, which only operators see.
 
-A line is made where it is logged and handed to a thread that writes. At most LINES_WAITING lines wait; while stdout
-stands still, more are dropped and counted, and the next line that gets through tells how many. `stop` (also run at
-exit) writes what waits, for STOP_SECONDS at most. A process that is killed loses the lines that wait.
+A line is made where it is logged and handed to a thread that writes those of GATHER_SECONDS at once: to wake for each
+would cost more than the line. At most LINES_WAITING lines wait; while stdout stands still, more are dropped and
+counted, and the next line that gets through tells how many. `stop` (also run at exit) writes what waits, for
+STOP_SECONDS at most. A process that is killed loses the lines that wait.
 
 What must never be shown is kept out by those who log. As a net below them, each text is searched for the known
 secrets, tokens, and passwords in addresses.
@@ -19,6 +20,7 @@ import re
 import select
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +32,7 @@ import orjson
 
 LINES_WAITING = 10_000
 STOP_SECONDS = 2.0
+GATHER_SECONDS = 0.02
 TEXT_MAX = 16_384  # characters of one text
 REDACTED = "[redacted]"
 FIELDS = (
@@ -157,8 +160,14 @@ class LogWriter(logging.Handler):
         self._thread.join(STOP_SECONDS)
 
     def _write_all(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            self._write(line)
+        going_on = True
+        while going_on:
+            lines = [self._waiting.get()]
+            if lines[0] is not None:
+                time.sleep(GATHER_SECONDS)
+            lines.extend(self._waiting.get_nowait() for _ in range(self._waiting.qsize()))
+            going_on = None not in lines
+            self._write("\n".join(line for line in lines if line is not None))
             if self.dropped > self._told:
                 self._tell_dropped()
 
@@ -169,7 +178,7 @@ class LogWriter(logging.Handler):
 
     def _write(self, line: str) -> None:
         """Unbuffered: a buffer's lock, held by this thread while it is stuck, would abort the interpreter's exit."""
-        rest = line.encode(errors="replace") + b"\n"
+        rest = line.encode(errors="replace") + b"\n" if line else b""
         while rest:
             try:
                 rest = rest[os.write(self._fd, rest) :]

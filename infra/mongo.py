@@ -45,6 +45,7 @@ ClientSession = AsyncIOMotorClientSession
 SNAPSHOT = ReadConcern("snapshot")
 SNAPSHOT_UNAVAILABLE = 246
 START_SECONDS = 2.0  # the look at the server when a role starts
+CLOSE_SECONDS = 1.0
 TIMEOUTS = (ExecutionTimeout, NetworkTimeout, WaitQueueTimeoutError, WTimeoutError)
 
 
@@ -137,7 +138,8 @@ class Mongo:
         await self._close()
 
     async def _close(self) -> None:
-        await asyncio.to_thread(self.client.close)  # it tells the server, which blocks
+        with time_limit(CLOSE_SECONDS):
+            await asyncio.to_thread(self.client.close)  # it tells the server, which blocks
 
     async def ping(self) -> None:
         """Raises a StoreError when the server does not answer, MongoNotReplicaSet when it is the wrong kind."""

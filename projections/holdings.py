@@ -92,20 +92,21 @@ class Holdings:
         for build, live in (await self._view.builds()).items():
             try:
                 await self._look_at(build, live, now)
-            except StoreFailed:
-                self.rest(build)
+            except StoreFailed as error:
+                self.rest(build, error)
         self._next_look = now + self.look_seconds
 
     def drop(self, build: BuildName) -> None:
         """Another process has it: stand by."""
         self._active.pop(build, None)
 
-    def rest(self, build: BuildName) -> None:
+    def rest(self, build: BuildName, error: Exception) -> None:
         """The store fails for this build alone: it is taken anew later."""
         self._active.pop(build, None)
         rest = self._rests.setdefault(build, Rest())
         rest.until = asyncio.get_running_loop().time() + rest.backoff.longer()
-        logger.error("%s rests, the database fails for it", build, extra={"event_type": "projection_rests"})
+        extra = {"event_type": "projection_rests"}
+        logger.error("%s rests, the database fails for it", build, exc_info=error, extra=extra)
 
     def moved(self, active: Active, advance: Advance) -> None:
         """What was committed."""

@@ -13,8 +13,8 @@ applied twice. What a crash leaves:
 - in the commit: all or nothing. Whoever takes the lease reads from the checkpoint which of the two it was.
 - between making a collection and its checkpoint: a collection without a checkpoint, which is as good as none.
 
-All times are the server's (`$$NOW`), so that no clock of ours decides who may write. One statement at a time uses the
-session: a view belongs to one projector.
+All times are the server's (`$$NOW`), so that no clock of ours decides who may write. Taking and committing use the one
+session of the view, one after another: a view belongs to one projector.
 """
 
 import contextlib
@@ -69,6 +69,7 @@ class MongoView:
         registry = self._mongo.database[BUILDS]
         ids = {f"{name}.{version}": (name, version) for name, version in self._models}
         with mongo_errors(CALL_SECONDS):
+            await self._mongo.ping()  # one that was away at start may be of the wrong kind
             known = {one["_id"]: one async for one in registry.find({"_id": {"$in": list(ids)}})}
             for id in ids.keys() - known.keys():
                 first = {"$setOnInsert": {"numbers": [1], "live": None}}
@@ -106,16 +107,13 @@ class MongoView:
 
     async def renew(self, lease: Lease) -> bool:
         with mongo_errors(CALL_SECONDS):
-            renewed = await self._collection(lease.build).update_one(
-                self._condition(lease), [{"$set": self._lease}], session=self._session
-            )
+            renewed = await self._collection(lease.build).update_one(self._condition(lease), [{"$set": self._lease}])
         return bool(renewed.matched_count)
 
     async def release(self, lease: Lease) -> None:
+        given_back = [{"$set": {"holder": None, "until": "$$NOW"}}]
         with mongo_errors(CALL_SECONDS):
-            await self._collection(lease.build).update_one(
-                self._condition(lease), [{"$set": {"holder": None, "until": "$$NOW"}}], session=self._session
-            )
+            await self._collection(lease.build).update_one(self._condition(lease), given_back)
 
     async def go_live(self, build: BuildName) -> None:
         with mongo_errors(CALL_SECONDS):

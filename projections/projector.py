@@ -39,7 +39,9 @@ from projections.view import Advance, BuildName, Fenced, Refused, View
 
 logger = logging.getLogger(__name__)
 
+LAST_TURN_SECONDS = 2.0
 RELEASE_SECONDS = 2.0
+GATHER_SECONDS = 0.03  # between two turns, but in a backlog: what comes meanwhile shares one transaction
 
 Events = Sequence[RecordedEvent]
 
@@ -75,7 +77,7 @@ class Projector:
             while not stop.is_set():
                 heartbeat.beat()
                 try:
-                    moved = await self.turn()
+                    moved = await self._turn_unless(stop)
                 except StoreError as error:
                     self._holdings.forget()
                     logger.warning("projector waits: %s", error, extra={"event_type": "projector_waits"})
@@ -84,6 +86,8 @@ class Projector:
                     backoff.reset()
                     if not moved:
                         await self._wait_for_events(stop)
+                    elif self._ahead is None:
+                        await _unless(stop, GATHER_SECONDS)
         except UnknownEvent as error:
             raise NewerEvent(str(error)) from error
         finally:
@@ -98,6 +102,17 @@ class Projector:
             done.update(active.lease.build for active in group)
             moved |= await self._advance(group)
         return moved
+
+    async def _turn_unless(self, stop: asyncio.Event) -> bool:
+        """A turn that is given up when a store does not let it end soon after `stop` was set: as a kill, it is safe."""
+        turn, stopped = asyncio.create_task(self.turn()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([turn, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([turn], timeout=LAST_TURN_SECONDS)
+            return turn.result() if turn.done() else False
+        finally:
+            turn.cancel()
+            stopped.cancel()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -168,8 +183,8 @@ class Projector:
             await self._commit_or_search(active, events)
         except Fenced:
             self._holdings.drop(build)
-        except (Refused, StoreFailed):
-            self._holdings.rest(build)
+        except (Refused, StoreFailed) as error:
+            self._holdings.rest(build, error)
 
     async def _commit_or_search(self, active: Active, events: Events) -> None:
         """A batch that holds a refused document is halved, turn by turn; a single event that is refused is poison."""

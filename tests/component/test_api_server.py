@@ -18,7 +18,7 @@ from infra.local_servers import Running, free_port
 from infra.mongo import MongoNotReplicaSet
 from infra.role_server import CannotListen
 from infra.settings import Settings
-from tests.api import Answer, User, settings_for, token_of, until
+from tests.api import Answer, User, running_api, settings_for, token_of, until
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{"jobs": [{}]}\r\n--b--\r\n'
 
@@ -97,7 +97,10 @@ async def test_running_requests_are_finished_and_nobody_else_comes_in(settings: 
 
 
 async def test_while_it_ends_it_says_that_it_is_not_ready(settings: Settings) -> None:
+    async with running_api(settings):
+        pass  # the read models are built
     async with serving(settings) as (user, stop, _), HalfSent(user) as submission:
+        assert (await user.get("/health/ready")).status == 200
         stop.set()
         ready: Answer = await user.get("/health/ready")  # on the connection that it has already
         assert (ready.status, ready.json["status"]) == (503, "not_ready")

@@ -208,6 +208,17 @@ async def test_dates_include_both_ends(mongo: Mongo, log: FakeEventLog, queries:
         assert await walk(queries, filters, limit=2) == ids(page), filters
 
 
+async def test_a_cursor_of_another_filter_lets_nothing_else_in(
+    mongo: Mongo, log: FakeEventLog, queries: Queries
+) -> None:
+    stories = [an_applied(n) for n in range(5)]
+    await project(mongo, log, *stories)
+    newest = await queries.entries(APPLIED, "ada", ALL, 1, None)
+    until = Filters(date_to=START + timedelta(minutes=2))
+    page = await queries.entries(APPLIED, "ada", until, 20, newest.next_cursor)
+    assert ids(page) == [story.id.hex for story in reversed(stories[:3])]
+
+
 async def test_a_filtered_count_is_right_while_totals_lag(mongo: Mongo, log: FakeEventLog, queries: Queries) -> None:
     await project(mongo, log, *(an_applied(n) for n in range(3)))
     await collection(mongo, "totals").update_one({"_id": "checkpoint"}, {"$set": {"position": 1}})

@@ -14,6 +14,8 @@ from infra.local_servers import Running, free_port, start_mongodb
 from infra.mongo import Mongo, MongoNotReplicaSet, Pool, mongo_errors
 from infra.mongo_metrics import collection_of
 from infra.settings import Settings
+from tests.fakes.event_log import FakeEventLog
+from tests.projecting import Beats, projecting
 
 
 @pytest.fixture
@@ -42,6 +44,19 @@ async def entered(uri: str) -> None:
 async def test_a_standalone_server_stops_the_start_with_a_line_that_says_what_to_do(standalone: str) -> None:
     with pytest.raises(MongoNotReplicaSet, match=r"^[^\n]*--replSet[^\n]*$"):
         await entered(standalone)
+
+
+async def test_a_projector_that_finds_one_later_ends_with_that_line(standalone: str, log: FakeEventLog) -> None:
+    mongo = Mongo(standalone, "x", Pool(select_server=200))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("infra.mongo.START_SECONDS", 0.001)  # as if it were not there yet
+        await mongo.__aenter__()
+    try:
+        async with asyncio.timeout(30), projecting(mongo, log) as projector:
+            with pytest.raises(MongoNotReplicaSet):
+                await projector.run(Beats(), asyncio.Event())
+    finally:
+        await mongo.__aexit__()
 
 
 async def test_one_that_is_away_at_start_is_waited_for(tmp_path: Path) -> None:

@@ -146,6 +146,21 @@ async def test_one_that_lags_does_not_hold_up_the_others_and_joins_them(mongo: M
         assert len({active.lease.position for active in projector._holdings.active}) == 1
 
 
+async def test_one_that_catches_up_stops_where_the_others_stand_and_goes_on_with_them(
+    mongo: Mongo, log: FakeEventLog
+) -> None:
+    await append(log, *some_applications(22))
+    async with projecting(mongo, log) as projector:
+        await catch_up(projector)
+    await collection(mongo, "failed").drop()
+    async with projecting(mongo, log, batch_max=20) as projector:
+        await projector.turn()
+        await append(log, *(an_application(UUID(int=n)).submitted() for n in range(1, 9)))
+        projector._batch_max = 4
+        await projector.turn()
+        assert {await position(mongo, name) for name in NAMES} == {22 + 4}
+
+
 # -- the role ---------------------------------------------------------------------------------------------------------
 
 

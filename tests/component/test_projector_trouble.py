@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from domain.errors import NewerEvent, StoreUnavailable
+from domain.errors import NewerEvent, StoreFailed, StoreUnavailable
 from domain.event import Event, RecordedEvent
 from domain.ports import Append
-from infra.local_servers import start_mongodb
-from infra.mongo import Mongo
+from infra.local_servers import free_port, start_mongodb
+from infra.mongo import Mongo, Pool
 from projections import applied, failed, status, totals
 from projections.mongo_view import MongoView
 from projections.view import Advance
@@ -80,12 +80,8 @@ async def test_it_waits_while_the_log_is_away_and_its_heart_beats(mongo: Mongo, 
         running = asyncio.create_task(projector.run(heart, stop))
         await until(lambda: at_head(mongo, log))
         log.trouble = StoreUnavailable("away")
-        beats = heart.count
-
-        async def beaten_thrice() -> bool:
-            return heart.count >= beats + 3
-
-        await until(beaten_thrice)
+        count = heart.count
+        await until(lambda: beaten(heart, count + 3))
         log.trouble = None
         await append(log, *STORIES)
         await until(lambda: at_head(mongo, log))
@@ -93,23 +89,43 @@ async def test_it_waits_while_the_log_is_away_and_its_heart_beats(mongo: Mongo, 
         await running
 
 
-async def test_it_goes_on_when_mongodb_is_back(tmp_path: Path, log: FakeEventLog) -> None:
-    server = await start_mongodb(tmp_path)
-    port = int(server.url.partition("127.0.0.1:")[2].partition("/")[0])
-    heart, stop = Beats(), asyncio.Event()
-    try:
-        async with Mongo(server.url, "away") as mongo, projecting(mongo, log) as projector:
-            running = asyncio.create_task(projector.run(heart, stop))
-            await until(lambda: at_head(mongo, log))
+async def test_it_goes_on_when_mongodb_is_there_and_when_it_is_back(
+    tmp_path: Path, log: FakeEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.mongo_view.CALL_SECONDS", 1.0)
+    heart, stop, port = Beats(), asyncio.Event(), free_port()
+    url = f"mongodb://127.0.0.1:{port}/?replicaSet=rs0"
+    await append(log, STORIES[0])
+    async with Mongo(url, "away", Pool(select_server=300)) as mongo, projecting(mongo, log) as projector:
+        running = asyncio.create_task(projector.run(heart, stop))
+        await until(lambda: beaten(heart, 2))
+        server = await start_mongodb(tmp_path, port)
+        try:
+            await until(lambda: at_head(mongo, log), 40)
             await server.kill()
-            await append(log, *STORIES)
+            await append(log, *STORIES[1:])
+            count = heart.count
+            await until(lambda: beaten(heart, count + 2))
             server = await start_mongodb(tmp_path, port)
             await until(lambda: at_head(mongo, log), 40)
             stop.set()
             await running
             await expect_all(mongo, log)
-    finally:
-        await server.stop()
+        finally:
+            await server.stop()
+
+
+async def beaten(heart: Beats, times: int) -> bool:
+    return heart.count >= times
+
+
+async def test_it_ends_soon_although_mongodb_does_not_answer(log: FakeEventLog) -> None:
+    stop = asyncio.Event()
+    async with Mongo("mongodb://127.0.0.1:1/?replicaSet=rs0", "away") as mongo, projecting(mongo, log) as projector:
+        running = asyncio.create_task(projector.run(Beats(), stop))
+        await asyncio.wait([running], timeout=0.1)
+        stop.set()
+        await asyncio.wait_for(running, 5)
 
 
 async def test_a_build_for_which_the_database_fails_rests_and_the_others_go_on(mongo: Mongo, log: FakeEventLog) -> None:
@@ -123,6 +139,49 @@ async def test_a_build_for_which_the_database_fails_rests_and_the_others_go_on(m
         async def recovered() -> bool:
             await projector.turn()
             return await position(mongo, "failed") == await log.head()
+
+        await until(recovered)
+    await expect_all(mongo, log)
+
+
+@dataclass
+class Failing:
+    """A view that cannot commit one build, until it is mended."""
+
+    view: MongoView
+    model: str
+    broken: bool = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.view, name)
+
+    async def commit(self, advances: Sequence[Advance]) -> None:
+        if self.broken and any(advance.lease.build.model == self.model for advance in advances):
+            raise StoreFailed("broken")
+        await self.view.commit(advances)
+
+
+async def test_one_that_cannot_be_written_does_not_hold_up_the_others(mongo: Mongo, log: FakeEventLog) -> None:
+    await append(log, *STORIES)
+    views: list[Failing] = []
+
+    def failing(view: MongoView) -> Any:
+        views.append(Failing(view, "applied"))
+        return views[0]
+
+    async with projecting(mongo, log, lease_seconds=0.05, around=failing) as projector:
+        await catch_up(projector)
+        assert [await position(mongo, name) for name in NAMES] == [
+            await log.head(),
+            0,
+            await log.head(),
+            await log.head(),
+        ]
+        views[0].broken = False
+
+        async def recovered() -> bool:
+            await projector.turn()
+            return await position(mongo, "applied") == await log.head()
 
         await until(recovered)
     await expect_all(mongo, log)

@@ -50,6 +50,7 @@ def test_a_look_sees_changes_new_files_and_missing_ones(tmp_path: Path) -> None:
     before = look([tmp_path])
     assert look([tmp_path]) == before
     (tmp_path / "b.py").write_text("")
+    (tmp_path / "b.txt").write_text("")
     added = look([tmp_path])
     assert set(added) - set(before) == {tmp_path / "b.py"}
     os.utime(tmp_path / "a.py", ns=(1, 1))

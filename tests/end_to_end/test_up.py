@@ -182,8 +182,8 @@ async def then_a_second_up_is_refused(folder: Path, ports: dict[str, str]) -> No
 
 @pytest.mark.timeout(180)
 async def test_what_dies_comes_back_and_nothing_survives_a_kill_of_up(folder: Path, ports: dict[str, str]) -> None:
-    async with running(folder, **ports) as up:
-        await up.prints("Ctrl-C ends all", READY_SECONDS)
+    async with running(folder, "--demo", **ports) as up:  # with the demo's CV, the worker has a child of its own
+        await up.prints("Ctrl-C ends all", READY_SECONDS + DEMO_SECONDS)
         submit, status = up.curl_lines()[1], "applications"
         for name in ("MongoDB", "RabbitMQ"):
             os.kill(int(re.search(rf"{name} .*process (\d+)", up.printed).group(1)), signal.SIGKILL)  # type: ignore[union-attr]

@@ -28,11 +28,11 @@ class TroubledClaims(FakeClaims):
         return await super().renew(holder, names, seconds)
 
 
-async def work_for(claims: FakeClaims, seconds: float, name: str = "a") -> None:
-    async with ClaimKeeper(claims, "w1", SECONDS) as keeper:
+async def work_for(claims: FakeClaims, seconds: float, claim_seconds: float = SECONDS) -> None:
+    async with ClaimKeeper(claims, "w1", claim_seconds) as keeper:
         since = asyncio.get_running_loop().time()
-        await claims.take(keeper.claim(name))
-        async with keeper.keep(name, since):
+        await claims.take(keeper.claim("a"))
+        async with keeper.keep("a", since):
             await asyncio.sleep(seconds)
 
 
@@ -68,8 +68,10 @@ async def test_work_ends_when_another_has_the_claim() -> None:
         await claims.take(Claim("a", "w2", 60))
 
     thief = asyncio.create_task(another_takes_it())
+    begun = asyncio.get_running_loop().time()
     with pytest.raises(ClaimLost):
-        await work_for(claims, 10)
+        await work_for(claims, 10, claim_seconds=2.0)
+    assert asyncio.get_running_loop().time() - begun < 1.6, "long before our own clock says so"
     await thief
     assert await claims.renew("w2", ["a"], 1) == {"a"}, "it was neither renewed nor freed by who lost it"
 

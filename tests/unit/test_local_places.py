@@ -46,7 +46,9 @@ def test_what_runs_already_is_never_touched(taken_port: int) -> None:
     assert str(place) == f"localhost:{taken_port}, which runs already"
 
 
-@pytest.mark.parametrize("uri", ["mongodb://a:1,b:2/?replicaSet=rs", "mongodb+srv://cluster.example.org"])
+@pytest.mark.parametrize(
+    "uri", ["mongodb://a:1,b:2/?replicaSet=rs", "mongodb://a,b/", "mongodb+srv://cluster.example.org"]
+)
 def test_several_servers_are_somebody_elses(uri: str) -> None:
     assert place_of(MONGODB, Settings(mongodb=uri), {}) == Elsewhere(MONGODB, None)
 

@@ -1,16 +1,20 @@
 """What a worker does with one piece of work (contract messaging.md 3, portals.md 1, design 7)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from consumers.portals import Applied, Delivery, NotTaken, Outcome, PortalResting, Refused, Submission, Unknown
 from consumers.processing import Handled, claim_name
 from domain.application_events import ApplicationFailed, DocumentsWritten, RetryScheduled
+from domain.event import RecordedEvent
+from domain.ports import Append
 from domain.retry import RetryPolicy
 from tests.builders import a_job, an_application
+from tests.fakes.event_log import FakeEventLog
 from tests.workshop import CAUSE, ScriptedPortal, Workshop, a_new_id
 
 BUSY = NotTaken("503 Service Unavailable", "PortalUnavailableError")
@@ -261,6 +265,23 @@ async def test_jobs_of_a_resting_portal_are_given_back_uncounted_and_others_go_o
         assert (last.event.due_at - last.metadata.at).total_seconds() == pytest.approx(4.0, abs=0.01)
         [wait] = last.event.waiting
         assert (wait.position, wait.resting_since is not None) == (1, True)
+
+
+async def test_the_appends_of_one_run_do_not_conflict(portal: ScriptedPortal) -> None:
+    class SlowLog(FakeEventLog):
+        async def append(self, append: Append) -> int:
+            await asyncio.sleep(0)
+            return await super().append(append)
+
+        async def read_stream(self, stream_id: UUID) -> Sequence[RecordedEvent]:
+            reads.append(stream_id)
+            return await super().read_stream(stream_id)
+
+    reads: list[UUID] = []
+    async with Workshop([portal], log=SlowLog()) as shop:
+        id = await shop.submitted(*(a_job(f"Job {n}") for n in range(8)))
+        assert await shop.handle(id) is Handled.SUCCESS
+    assert reads == [id], "a conflict would have loaded it again"
 
 
 async def test_many_jobs_run_side_by_side_and_each_is_sent_once(shop: Workshop, portal: ScriptedPortal) -> None:

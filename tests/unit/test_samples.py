@@ -13,6 +13,13 @@ def test_the_cv_is_a_pdf_with_its_lines_as_text() -> None:
     assert [line for line in CV_LINES if line and line not in text] == []
 
 
+def test_its_table_says_where_each_object_begins() -> None:
+    content = pdf(CV_LINES)
+    offsets = [int(line.split()[0]) for line in content.splitlines() if line.endswith(b" 00000 n ")]
+    assert len(offsets) == 5
+    assert [content[offset:].split(b"\n")[0] for offset in offsets] == [b"%d 0 obj" % n for n in range(1, 6)]
+
+
 def test_signs_that_mean_something_to_a_pdf_stay_text() -> None:
     line = r"C:\folder (and a half) ) ("
     assert line in PdfReader(io.BytesIO(pdf([line])), strict=True).pages[0].extract_text()

@@ -14,7 +14,11 @@ VALUES = {
     "MONGODB": "mongodb://127.0.0.1:27017/?replicaSet=rs0&w=majority",
     "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:5672/",
     "EVENT_STORE": "sqlite:///.data/events of mine #2.db",
-    "SECRET_KEY": 'a "key" with $(spaces), ~ and `ticks`',
+    "SECRET_KEY": 'a "key" with $(signs), ~ and `ticks`',
+    "TWO_WORDS": "two words",
+    "HOME_OF": "~/somewhere",
+    "COMMENT": "#1",
+    "NOTHING": "",
 }
 
 

@@ -16,11 +16,9 @@ from domain.application import Application
 from domain.application_events import Status
 from domain.commands import ApplicationCommands
 from domain.event import Cause
-from domain.retry import RetryPolicy
-from infra.clock import SystemClock
 from infra.event_log import EventStore, open_event_log
 from tests.builders import a_job
-from tests.component.test_worker import queues, sandbox, summary  # noqa: F401  fixtures
+from tests.component.consumers.at_work import summary
 from tests.queues import Queues
 
 COUNT = 40
@@ -66,8 +64,8 @@ async def roles(
     event_store_url: str,
     mongodb_uri: str,
     mongo_database: str,
-    queues: Queues,  # noqa: F811
-    sandbox: str,  # noqa: F811
+    queues: Queues,
+    sandbox: str,
 ) -> AsyncIterator[Roles]:
     names = queues.names
     blind = {"blind": {"url": f"{sandbox}/submit-blind", "delivery": "at_most_once", "concurrency": 16}}
@@ -93,11 +91,6 @@ async def roles(
     )
     yield roles
     await roles.end()
-
-
-@pytest.fixture
-def commands(event_store: EventStore) -> ApplicationCommands:
-    return ApplicationCommands(event_store.log, SystemClock(), RetryPolicy())
 
 
 async def submit(commands: ApplicationCommands, portal: str) -> list[UUID]:
@@ -136,7 +129,7 @@ async def killing(
 async def test_workers_that_are_killed_send_no_job_twice_to_a_portal_with_keys(
     roles: Roles,
     commands: ApplicationCommands,
-    sandbox: str,  # noqa: F811
+    sandbox: str,
 ) -> None:
     ids = await submit(commands, "sandbox")
     await roles.start("relay")
@@ -151,7 +144,7 @@ async def test_workers_that_are_killed_send_no_job_twice_to_a_portal_with_keys(
 async def test_workers_that_are_killed_send_no_job_twice_to_a_portal_without_keys(
     roles: Roles,
     commands: ApplicationCommands,
-    sandbox: str,  # noqa: F811
+    sandbox: str,
 ) -> None:
     ids = await submit(commands, "blind")
     await roles.start("relay")
@@ -170,7 +163,7 @@ async def test_workers_that_are_killed_send_no_job_twice_to_a_portal_without_key
 async def test_relays_that_are_killed_lose_nothing(
     roles: Roles,
     commands: ApplicationCommands,
-    sandbox: str,  # noqa: F811
+    sandbox: str,
 ) -> None:
     ids = await submit(commands, "sandbox")
     await roles.start("work")

@@ -9,37 +9,22 @@ from datetime import timedelta
 import pytest
 
 from consumers.reconciler import Reconciler
-from consumers.relay import run_relay
 from domain.commands import ApplicationCommands
 from domain.errors import ReadModelBehind
 from domain.event import Cause
-from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.cv_store import COLLECTION, CvStore
-from infra.event_log import EventStore, open_event_log
+from infra.event_log import EventStore
 from infra.local_servers import free_port
 from infra.mongo import Mongo
 from infra.settings import Settings
 from projections.projector import run_projector
 from projections.queries import Queries
 from tests.builders import a_job
-from tests.component.test_relay import Beats
+from tests.component.consumers.at_work import Beats, relaying
 from tests.queues import Queues, content
 
 CAUSE = Cause("user:ada", "c-1")
-
-
-@pytest.fixture
-async def queues(rabbitmq_url: str, queue_prefix: str) -> AsyncIterator[Queues]:
-    queues = Queues(rabbitmq_url, queue_prefix)
-    yield queues
-    await queues.remove()
-
-
-@pytest.fixture
-async def event_store(sqlite_url: str) -> AsyncIterator[EventStore]:
-    async with open_event_log(sqlite_url) as event_store:
-        yield event_store
 
 
 @pytest.fixture
@@ -48,25 +33,9 @@ def settings(queues: Queues, mongodb_uri: str, mongo_database: str) -> Settings:
 
 
 @pytest.fixture
-def commands(event_store: EventStore) -> ApplicationCommands:
-    return ApplicationCommands(event_store.log, SystemClock(), RetryPolicy())
-
-
-@pytest.fixture
 async def mongo(settings: Settings) -> AsyncIterator[Mongo]:
     async with Mongo.of(settings) as mongo:
         yield mongo
-
-
-@asynccontextmanager
-async def relaying(event_store: EventStore, settings: Settings) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    relay = asyncio.create_task(run_relay(event_store, settings, Beats(), stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(relay, 10)
 
 
 @asynccontextmanager

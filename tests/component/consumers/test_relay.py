@@ -1,8 +1,6 @@
 """The relay between a real log and a real broker (contract messaging.md, design 7)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,73 +8,32 @@ import pytest
 
 from consumers.relay import run_relay
 from domain.commands import ApplicationCommands
-from domain.event import Cause
+from domain.errors import NewerEvent
 from domain.ports import Append, Claim
-from domain.retry import RetryPolicy
 from infra import metrics
 from infra.clock import SystemClock
-from infra.event_log import EventStore, open_event_log
+from infra.event_log import EventStore
 from infra.local_servers import free_port
 from infra.relay_store import LEASE, read_totals
 from infra.settings import Settings
-from tests.builders import a_job, an_application
+from tests.builders import an_application
+from tests.component.consumers.at_work import (
+    Beats,
+    append_from_the_future,
+    listening,
+    proxy_of,
+    relaying,
+    submit,
+    submit_many,
+    through,
+    until,
+)
 from tests.queues import Queues, content
-from tests.tcp_proxy import TcpProxy
-from tests.workshop import until
-
-CAUSE = Cause("user:ada", "c-1")
-
-
-class Beats:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def beat(self) -> None:
-        self.count += 1
-
-
-@pytest.fixture
-async def queues(rabbitmq_url: str, queue_prefix: str) -> AsyncIterator[Queues]:
-    queues = Queues(rabbitmq_url, queue_prefix)
-    yield queues
-    await queues.remove()
-
-
-@pytest.fixture
-async def event_store(sqlite_url: str) -> AsyncIterator[EventStore]:
-    async with open_event_log(sqlite_url) as event_store:
-        yield event_store
 
 
 @pytest.fixture
 def settings(queues: Queues) -> Settings:
     return queues.settings(claim_seconds=1, mongodb=f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0")
-
-
-@pytest.fixture
-def commands(event_store: EventStore) -> ApplicationCommands:
-    return ApplicationCommands(event_store.log, SystemClock(), RetryPolicy())
-
-
-@asynccontextmanager
-async def running(
-    event_store: EventStore, settings: Settings, from_position: int | None = None
-) -> AsyncIterator[asyncio.Task[None]]:
-    stop, beats = asyncio.Event(), Beats()
-    relay = asyncio.create_task(run_relay(event_store, settings, beats, stop, from_position))
-    try:
-        yield relay
-    finally:
-        stop.set()
-        await asyncio.wait_for(relay, 10)
-        assert beats.count > 0
-
-
-async def submit(commands: ApplicationCommands, count: int = 1) -> list[UUID]:
-    async def one(n: int) -> UUID:
-        return (await commands.submit("ada", (a_job(f"Job {n}"),), None, None, CAUSE)).application_id
-
-    return list(await asyncio.gather(*(one(n) for n in range(count))))
 
 
 # -- publishing -------------------------------------------------------------------------------------------------------
@@ -85,8 +42,8 @@ async def submit(commands: ApplicationCommands, count: int = 1) -> list[UUID]:
 async def test_each_submission_is_queued_and_told(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
-    async with running(event_store, settings):
-        ids = await submit(commands, 50)
+    async with relaying(event_store, settings):
+        ids = await submit_many(commands, 50)
         work = await queues.take(queues.names.processing, 50)
         news = await queues.take(queues.names.notifications, 50)
     assert {content(message)["application_id"] for message in work} == {id.hex for id in ids}
@@ -101,8 +58,8 @@ async def test_a_relay_that_starts_again_publishes_nothing_twice(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     for _ in range(3):
-        async with running(event_store, settings):
-            await submit(commands, 10)
+        async with relaying(event_store, settings):
+            await submit_many(commands, 10)
             await queues.take(queues.names.processing, 10)
     assert await queues.depth(queues.names.processing) == 0
     assert await queues.depth(queues.names.notifications) == 30
@@ -115,7 +72,7 @@ async def test_an_application_is_told_in_order(event_store: EventStore, settings
     ]
     for story in stories:
         await event_store.log.append(Append(story.recorded()))
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         news = await queues.take(queues.names.notifications, 5 * len(stories))
     for story in stories:
         own = [content(message) for message in news if content(message)["application_id"] == story.id.hex]
@@ -128,7 +85,7 @@ async def test_a_failed_application_is_a_dead_letter(
     await event_store.log.append(
         Append(an_application().submitted().started().attempted().refused().failed().recorded())
     )
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         [letter] = await queues.take(queues.names.dead_letters, 1)
     assert content(letter)["error_message"] == "Position closed"
     totals = await read_totals(event_store.database)
@@ -145,7 +102,7 @@ async def test_a_delayed_retry_is_published_when_it_is_due_and_not_before(
     due_at = SystemClock().now() + timedelta(seconds=1.5)
     story = an_application(at=SystemClock().now()).submitted().started().attempted().retry_scheduled(due_at=due_at)
     await event_store.log.append(Append(story.recorded()))
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         [first] = await queues.take(queues.names.processing, 1)
         assert content(first)["version"] == 1
         [second] = await queues.take(queues.names.processing, 1)
@@ -158,12 +115,12 @@ async def test_a_delayed_retry_outlives_the_relay(event_store: EventStore, setti
     due_at = SystemClock().now() + timedelta(seconds=2)
     story = an_application(at=SystemClock().now()).submitted().started().attempted().retry_scheduled(due_at=due_at)
     await event_store.log.append(Append(story.recorded()))
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         await queues.take(queues.names.processing, 1)
         await until_rows(event_store, 1)
     await asyncio.sleep(max((due_at - SystemClock().now()).total_seconds(), 0) + 0.1)
     assert await queues.depth(queues.names.processing) == 0
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         [again] = await queues.take(queues.names.processing, 1)
     assert content(again)["version"] == 5
 
@@ -186,8 +143,8 @@ async def test_a_queue_that_is_full_holds_up_no_other_and_gets_all_in_the_end(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     await queues.make(queues.names.notifications, {"x-max-length": 3, "x-overflow": "reject-publish"})
-    async with running(event_store, settings):
-        await submit(commands, 20)
+    async with relaying(event_store, settings):
+        await submit_many(commands, 20)
         assert len(await queues.take(queues.names.processing, 20)) == 20
         seen = {content(message)["application_id"] for message in await queues.take(queues.names.notifications, 3)}
         while len(seen) < 20:
@@ -199,11 +156,11 @@ async def test_a_queue_that_is_full_holds_up_no_other_and_gets_all_in_the_end(
 async def test_a_queue_that_is_deleted_is_made_again_and_nothing_new_is_lost(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         await submit(commands)
         await queues.take(queues.names.processing, 1)
         await queues.remove(queues.names.processing)
-        [id] = await submit(commands)
+        id = await submit(commands)
         [message] = await queues.take(queues.names.processing, 1)
     assert content(message)["application_id"] == id.hex
 
@@ -212,11 +169,11 @@ async def test_while_processing_is_switched_off_only_notifications_go_out(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     off = settings.model_copy(update={"async_processing_enabled": False})
-    async with running(event_store, off):
-        await submit(commands, 5)
+    async with relaying(event_store, off):
+        await submit_many(commands, 5)
         await queues.take(queues.names.notifications, 5)
         await until(lambda: metrics.OUTBOX_PENDING.value() == 5)
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         assert len(await queues.take(queues.names.processing, 5)) == 5
     assert await queues.depth(queues.names.notifications) == 0
 
@@ -224,38 +181,24 @@ async def test_while_processing_is_switched_off_only_notifications_go_out(
 async def test_submissions_wait_in_the_log_while_the_broker_is_away(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
-    host, port = queues.url.rsplit("@", 1)[1].rstrip("/").split(":")
     closed = free_port()
     away = settings.model_copy(update={"rabbitmq_url": f"amqp://guest:guest@127.0.0.1:{closed}/"})
-    async with running(event_store, away):
-        await submit(commands, 5)
+    async with relaying(event_store, away):
+        await submit_many(commands, 5)
         await until(lambda: metrics.OUTBOX_PENDING.value() == 10)
         await until(lambda: metrics.OUTBOX_OLDEST_SECONDS.value() > 0.5)
-        async with _proxy_at(closed, host, int(port)):
+        async with listening(closed, proxy_of(queues)):
             assert len(await queues.take(queues.names.processing, 5)) == 5
             assert len(await queues.take(queues.names.notifications, 5)) == 5
             await until(lambda: metrics.OUTBOX_PENDING.value() == 0)
 
 
-@asynccontextmanager
-async def _proxy_at(port: int, to_host: str, to_port: int) -> AsyncIterator[None]:
-    proxy = TcpProxy(to_host, to_port)
-    server = await asyncio.start_server(proxy._serve, "127.0.0.1", port)
-    proxy._server = server
-    try:
-        yield
-    finally:
-        await proxy.__aexit__(None, None, None)
-
-
 async def test_a_connection_lost_in_mid_flight_loses_nothing(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
-    host, port = queues.url.rsplit("@", 1)[1].rstrip("/").split(":")
-    ids = await submit(commands, 300)
-    async with TcpProxy(host, int(port), cut_at=ids[150].hex.encode()) as proxy:
-        through = settings.model_copy(update={"rabbitmq_url": f"amqp://guest:guest@127.0.0.1:{proxy.listens}/"})
-        async with running(event_store, through):
+    ids = await submit_many(commands, 300)
+    async with proxy_of(queues, cut_at=ids[150].hex.encode()) as proxy:
+        async with relaying(event_store, through(proxy, settings)):
             work: set[str] = set()
             while len(work) < 300:
                 [message] = await queues.take(queues.names.processing, 1)
@@ -270,14 +213,14 @@ async def test_one_relay_publishes_and_another_takes_over(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     first = asyncio.create_task(run_relay(event_store, settings, Beats(), asyncio.Event()))
-    await submit(commands, 5)
+    await submit_many(commands, 5)
     await queues.take(queues.names.processing, 5)
-    async with running(event_store, settings):
-        await submit(commands, 5)
+    async with relaying(event_store, settings):
+        await submit_many(commands, 5)
         await queues.take(queues.names.processing, 5)
         first.cancel()  # without a word, as a kill
         await asyncio.gather(first, return_exceptions=True)
-        ids = await submit(commands, 5)
+        ids = await submit_many(commands, 5)
         work = {content(message)["application_id"] for message in await queues.take(queues.names.processing, 5)}
         while not work >= {id.hex for id in ids}:  # the first one's last messages may come twice
             [message] = await queues.take(queues.names.processing, 1)
@@ -288,7 +231,7 @@ async def test_a_relay_that_lost_its_lease_stops_publishing(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     other = Claim(LEASE, "another", 60)
-    async with running(event_store, settings):
+    async with relaying(event_store, settings):
         await submit(commands)
         await queues.take(queues.names.processing, 1)
         await event_store.database.transaction(
@@ -306,12 +249,22 @@ async def test_a_relay_that_lost_its_lease_stops_publishing(
 async def test_everything_from_a_position_on_can_be_published_again(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
-    async with running(event_store, settings):
-        await submit(commands, 10)
+    async with relaying(event_store, settings):
+        await submit_many(commands, 10)
         first = await queues.take(queues.names.processing, 10)
     await queues.remove()
-    async with running(event_store, settings, from_position=4):
+    async with relaying(event_store, settings, from_position=4):
         again = await queues.take(queues.names.processing, 7)
         await queues.take(queues.names.notifications, 7)
     assert [message.message_id for message in again] == [message.message_id for message in first[3:]]
     assert await queues.depth(queues.names.processing) == 0
+
+
+async def test_an_event_of_a_newer_release_halts_the_relay_and_frees_its_lease(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
+) -> None:
+    id = await submit(commands)
+    await append_from_the_future(event_store, id, 2)
+    with pytest.raises(NewerEvent):
+        await asyncio.wait_for(run_relay(event_store, settings, Beats(), asyncio.Event()), 10)
+    assert not await event_store.claims.held([LEASE])

@@ -26,13 +26,6 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-async def queues(rabbitmq_url: str, queue_prefix: str) -> AsyncIterator[Queues]:
-    queues = Queues(rabbitmq_url, queue_prefix)
-    yield queues
-    await queues.remove()
-
-
-@pytest.fixture
 def work(queues: Queues) -> str:
     return queues.names.processing
 
@@ -124,9 +117,7 @@ async def test_a_message_has_the_promised_properties(rabbitmq_url: str, queues: 
     assert (arrived.content_type, arrived.headers) == ("application/json", {"traceparent": TRACE})
 
 
-async def test_many_messages_arrive_in_order(
-    rabbitmq_url: str, queues: Queues, work: str
-) -> None:
+async def test_many_messages_arrive_in_order(rabbitmq_url: str, queues: Queues, work: str) -> None:
     settling = Settling()
     async with open_publisher(rabbitmq_url, work, "", settling) as publisher:
         await send(publisher, settling, *(a_message(f"m-{n}") for n in range(500)))

@@ -1,0 +1,1 @@
+"""Relay, worker and reconciler with a real broker and real stores."""
