@@ -219,7 +219,7 @@ class ApplicationRun:
             if after.starts != self._start:
                 raise ClaimLost(self._claim.name)
             if after.version > before.version:
-                self.claim_released = after.ended or after.queued_version > before.version
+                self.claim_released = after.ended or after.paused
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "submit_postgres": partial(submit.on_postgres, on),
         "submit_alone": partial(submit.alone, on),
         "projection": partial(projection.measure, on),
+        "list_page": partial(projection.list_page, on),
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
         "memory": partial(submit.memory, on),
