@@ -87,9 +87,9 @@ class _Calls:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Raises StoreTimeout after `READ_SECONDS`; the thread then ends by the database's own limits."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
         try:
-            return await asyncio.wait_for(running, READ_SECONDS)
+            async with asyncio.timeout(READ_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except TimeoutError:
             raise StoreTimeout("The event store did not answer in time") from None
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from eventsourcing.persistence import StoredEvent
 
+READ_BYTES = 16 * 1024 * 1024  # of events that are read at once: an event may hold megabytes
+
 T = TypeVar("T")
 
 Row = tuple[Any, ...]
@@ -58,7 +60,8 @@ class LogAdapter(Protocol):
     def select_streams(self, stream_ids: Sequence[str]) -> Sequence[StoredAt]:
         """All events of these streams (UUIDs as 32 hexadecimal digits), each stream in its order."""
 
-    def select_after(self, position: int, limit: int) -> Sequence[StoredAt]: ...
+    def select_after(self, position: int, limit: int) -> Sequence[StoredAt]:
+        """The next events: at most `limit`, and no more than READ_BYTES of them, but one at least."""
 
     def head(self) -> int: ...
 

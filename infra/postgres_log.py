@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.numeric import Int8
 
 from domain.errors import Conflict, StoreError, StoreFailed, StoreTimeout, StoreUnavailable
-from infra.log_database import CommitUncertain, Row, StoredAt
+from infra.log_database import READ_BYTES, CommitUncertain, Row, StoredAt
 
 LOCK_TIMEOUT_MS = 900
 LOCK_DEADLINE_SECONDS = 5.0
@@ -41,7 +41,15 @@ INSERT = SQL(
     f"INSERT INTO {TABLE} (originator_id, originator_version, topic, state) "  # noqa: S608  a constant
     "SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[]) RETURNING notification_id"
 )
-SELECT = f"SELECT notification_id, originator_id, originator_version, topic, state FROM {TABLE} "  # noqa: S608  a constant
+COLUMNS = "notification_id, originator_id, originator_version, topic, state"
+SELECT = f"SELECT {COLUMNS} FROM {TABLE} "  # noqa: S608  constants
+SELECT_AFTER = (
+    f"SELECT {COLUMNS} FROM ("  # noqa: S608  constants
+    "SELECT position, sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before FROM ("
+    f"SELECT notification_id AS position, length(state) AS bytes FROM {TABLE} "
+    "WHERE notification_id > %s ORDER BY notification_id LIMIT %s) AS limited) AS measured "
+    f"JOIN {TABLE} ON notification_id = position WHERE bytes_before < %s ORDER BY position"
+)
 
 
 class _Session:
@@ -174,7 +182,7 @@ class PostgresLog:
         return self._select(SELECT + where, (list(stream_ids),))
 
     def select_after(self, position: int, limit: int) -> Sequence[StoredAt]:
-        return self._select(SELECT + "WHERE notification_id > %s ORDER BY notification_id LIMIT %s", (position, limit))
+        return self._select(SELECT_AFTER, (position, limit, READ_BYTES))
 
     def head(self) -> int:
         with _store_errors(), self._datastore.get_connection() as connection:

@@ -21,12 +21,18 @@ from eventsourcing.sqlite import (
 )
 
 from domain.errors import Conflict, StoreError, StoreFailed, StoreTimeout, StoreUnavailable
-from infra.log_database import CommitUncertain, Row, StoredAt
+from infra.log_database import READ_BYTES, CommitUncertain, Row, StoredAt
 
 LOCK_TIMEOUT_SECONDS = 5
 LOCK_POLL_SECONDS = 0.0005
 WATCH_POLL_SECONDS = 0.004
 SELECT = "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events"
+SELECT_AFTER = (
+    "SELECT position, originator_id, originator_version, topic, state FROM ("
+    "SELECT position, sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before FROM ("
+    "SELECT rowid AS position, length(state) AS bytes FROM stored_events WHERE rowid > ? ORDER BY rowid LIMIT ?)) "
+    "JOIN stored_events ON stored_events.rowid = position WHERE bytes_before < ? ORDER BY position"
+)
 
 
 class _Pool(SQLiteConnectionPool):
@@ -134,15 +140,10 @@ class SqliteLog:
     def select_streams(self, stream_ids: Sequence[str]) -> Sequence[StoredAt]:
         marks = ",".join("?" * len(stream_ids))
         sql = f"{SELECT} WHERE originator_id IN ({marks}) ORDER BY originator_id, originator_version"
-        with self._reading() as cursor:
-            cursor.execute(sql, list(stream_ids))
-            convert = self._reader.convert_originator_id
-            return [(StoredEvent(convert(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
+        return self._select(sql, stream_ids)
 
     def select_after(self, position: int, limit: int) -> Sequence[StoredAt]:
-        with _store_errors():
-            found = self._reader.select_notifications(position, limit, inclusive_of_start=False)
-        return [(StoredEvent(n.originator_id, n.originator_version, n.topic, n.state), n.id) for n in found]
+        return self._select(SELECT_AFTER, (position, limit, READ_BYTES))
 
     def head(self) -> int:
         with _store_errors():
@@ -152,10 +153,11 @@ class SqliteLog:
         with _store_errors():
             return _Watcher(self._path)
 
-    @contextmanager
-    def _reading(self) -> Iterator[SQLiteCursor]:
+    def _select(self, sql: str, params: Sequence[object]) -> Sequence[StoredAt]:
+        convert = self._reader.convert_originator_id
         with _store_errors(), self._reader.datastore.transaction(commit=False) as cursor:
-            yield cursor
+            cursor.execute(sql, list(params))
+            return [(StoredEvent(convert(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
 
 
 class _Watcher:

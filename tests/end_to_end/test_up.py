@@ -18,10 +18,12 @@ import pytest
 
 from infra.local_servers import free_port, temporary_folder
 from tests.end_to_end.service import until
+from tests.pdfs import MARY, a_pdf
 
 READY_SECONDS = 30.0  # promised, once all is installed
 DEMO_SECONDS = 30.0
 STOP_SECONDS = 20.0
+README = Path(__file__).parents[2] / "README.md"
 PORTS = ("PORT", "SANDBOX_PORTAL_PORT", "WORKER_METRICS_PORT", "RELAY_METRICS_PORT", "PROJECTOR_METRICS_PORT")
 
 
@@ -149,8 +151,21 @@ async def test_the_demo_runs_in_an_empty_folder_and_again_with_its_data(folder: 
         await up.prints("Ctrl-C ends all", READY_SECONDS + DEMO_SECONDS)
         assert {row[0] for row in applied} < {row[0] for row in up.listed("Applied")}
         assert {row[0] for row in failed} < {row[0] for row in up.listed("Failed")}
+        await then_the_lines_of_the_readme_work(up, ports)
         assert await up.ends(signal.SIGTERM) == 0, up.printed
     await nothing_is_left(folder)
+
+
+async def then_the_lines_of_the_readme_work(up: Up, ports: dict[str, str]) -> None:
+    """As printed there, but for where it is installed and the ports of this test."""
+    (up.folder / "cv.pdf").write_bytes(a_pdf(MARY))
+    lines = "\n".join(re.findall(r"^\$ ((?:.*\\\n)*.*)", README.read_text(), re.MULTILINE))
+    lines = lines.replace(".venv/bin/app-manager", f"{shlex.quote(sys.executable)} -P -m api.cli")
+    lines = lines.replace(":8019", f":{ports['SANDBOX_PORTAL_PORT']}")
+    used = [line for line in lines.splitlines() if not line.startswith("make ")]
+    printed = await shell('curl() { command curl --fail-with-body "$@"; echo; }\n' + "\n".join(used), up.folder)
+    assert printed.count('"status":"pending"') == 2, printed
+    assert '"taken_twice":0' in printed
 
 
 async def then_every_printed_line_works(up: Up) -> None:
