@@ -18,6 +18,7 @@ from api.cli.ending import CommandFailed
 from domain.errors import StoreFailed, StoreTimeout, StoreUnavailable
 from infra import metrics
 from infra.event_log import EventStore, open_event_log
+from infra.memory import rare_collections
 from infra.metric_kinds import Role
 from infra.role_server import CannotListen, Heartbeat, role_server
 from infra.settings import Settings
@@ -73,7 +74,8 @@ async def sandbox(settings: Settings, stop: asyncio.Event) -> None:
     host, port = settings.sandbox_portal_host, settings.sandbox_portal_port
     serving = asyncio.create_task(run(host, port, SANDBOX_DATABASE))
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    with rare_collections():
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     serving.cancel()
     with suppress(asyncio.CancelledError):
@@ -112,7 +114,8 @@ async def _run_role(
                 lambda: opened.enter_async_context(_event_log(settings)), settings, stop, heartbeat.beat
             )
             if event_store is not None:
-                await run(event_store, heartbeat)
+                with rare_collections():
+                    await run(event_store, heartbeat)
 
 
 def _event_log(settings: Settings) -> AbstractAsyncContextManager[EventStore]:
