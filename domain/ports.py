@@ -52,7 +52,10 @@ class EventLog(Protocol):
         """All events of a stream, with their positions; none for an unknown stream."""
 
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        """The next events in the log's order, without gaps: none that commits later gets a lower position."""
+        """The next events in the log's order, without gaps: none that commits later gets a lower position.
+
+        At most `limit`; fewer when they are large, but one at least if there is one.
+        """
 
     async def head(self) -> int:
         """The position of the newest event, 0 for an empty log."""

@@ -12,7 +12,6 @@ from domain.event import Cause, Event, Metadata, Owner, RecordedEvent
 from domain.ports import Append, Claim
 from infra.clock import SystemClock
 from infra.event_log import EventStore, open_event_log
-from infra.log_database import READ_BYTES
 
 CLOCK = SystemClock()
 
@@ -217,13 +216,3 @@ async def test_a_holder_renews_what_is_his(store: EventStore) -> None:
     assert await store.claims.take(Claim("two", "you", 30))
     assert await store.claims.renew("me", ["one", "two", "three"], 30) == {"one"}
     assert await store.claims.take(Claim("one", "me", 30))
-
-
-async def test_large_events_are_read_a_few_at_a_time_and_none_is_left_out(store: EventStore) -> None:
-    stream, text = uuid4(), "x" * (READ_BYTES // 3)
-    appended = [event(stream, version, ApplicationCancelled(reason=text)) for version in range(1, 6)]
-    for one in appended:
-        await store.log.append(Append([one]))
-    first = await store.log.read(0, 100)
-    assert 1 <= len(first) < 5
-    assert [one.version for one in await everything(store)] == [1, 2, 3, 4, 5]
