@@ -5,7 +5,7 @@ known as its user's own, at once after its 200.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
@@ -14,6 +14,7 @@ from aiohttp import web
 
 from api.keys import AT_LEAST, CLAIMS, EVENT_LOG, QUERIES
 from domain.errors import ApplicationNotFound, JobNotFound, ReadModelBehind
+from domain.event import RecordedEvent
 from projections.queries import Answer, fold_status
 
 ENTRY_ID = re.compile(r"([0-9a-f]{32})(?:-([1-9][0-9]{0,5}))?")
@@ -53,9 +54,9 @@ async def find_status(request: web.Request, id: EntryId) -> Answer[Document]:
     Raises ApplicationNotFound for an unknown application and for another user's, JobNotFound as `check_job` does.
     """
     found = await _projected(request, id.application_id)
-    document, position = found.value, found.position
+    document, position = (found.value, found.position) if found else (None, 0)
     if document is None:
-        recorded = await request.app[EVENT_LOG].read_stream(id.application_id)
+        recorded = _up_to(found, await request.app[EVENT_LOG].read_stream(id.application_id))
         document = fold_status(recorded)
         position = recorded[-1].position if recorded else 0
     if document is None or document["user_id"] != request[CLAIMS].user_id:
@@ -64,11 +65,21 @@ async def find_status(request: web.Request, id: EntryId) -> Answer[Document]:
     return Answer(document, position)
 
 
-async def _projected(request: web.Request, application_id: UUID) -> Answer[Document | None]:
-    """From the read model. Before it is first built, the log answers all that names no position."""
+def _up_to(found: Answer[Document | None] | None, recorded: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+    """What may be told while the read model lacks the application: its submission, and no more than the model has.
+
+    The next read may come from the read model: told more now, the status would go back then (contract http.md 1.9).
+    """
+    if found is None:
+        return recorded
+    return [one for one in recorded if one.version == 1 or one.position <= found.position]
+
+
+async def _projected(request: web.Request, application_id: UUID) -> Answer[Document | None] | None:
+    """From the read model. None while it is being built: then the log answers all that names no position."""
     try:
         return await request.app[QUERIES].status(application_id.hex, request[AT_LEAST])
     except ReadModelBehind:
         if request[AT_LEAST]:
             raise
-        return Answer(None, 0)
+        return None

@@ -5,8 +5,9 @@ pending or processing. The read model `status` names candidates; the log decides
 event, and the retry that it may announce, lie longer than `STUCK_AFTER_SECONDS` back, and nobody has claimed it. Being
 queued again is an event itself, so this happens at most once in that time. A Conflict says that it has just moved.
 
-All this only while everything in the log is in the queue and the queue is short, so that a backlog is not doubled; and
-never while processing is switched off. It runs in the relay that has the lease; killed anywhere, it begins anew.
+All this only while everything in the log is in the queue and the queue is short, so that a backlog is not doubled: of
+the candidates, oldest first, no more than there are beyond the messages that still wait there. Never while processing
+is switched off. It runs in the relay that has the lease; killed anywhere, it begins anew.
 
 MongoDB is needed to find candidates, not to publish: while it is away, only this waits.
 """
@@ -56,19 +57,20 @@ class Reconciler:
 
     async def requeue_stuck(self) -> int:
         """Returns how many. Raises a StoreError, ReadModelBehind or Overloaded."""
-        if not await self._may_queue():
+        depth = await self._depth_if_all_is_given()
+        if depth is None or depth >= QUEUE_SHORT:
             return 0
         before = self.commands.clock.now() - self.stuck_after
-        ids = await self.queries.stuck(before, CANDIDATES)
-        held = await self.claims.held([claim_name(UUID(id)) for id in ids])
-        free = [UUID(id) for id in ids if claim_name(UUID(id)) not in held]
+        ids = await self.queries.stuck(before, QUEUE_SHORT)
+        lost = min(len(ids) - depth, CANDIDATES)  # the messages in the queue may be those of as many candidates
+        if lost <= 0:
+            return 0
+        held = await self.claims.held([claim_name(UUID(id)) for id in ids[:lost]])
+        free = [UUID(id) for id in ids[:lost] if claim_name(UUID(id)) not in held]
         return sum([await self._requeue(id, before) for id in free])
 
-    async def _may_queue(self) -> bool:
-        if not await self.outbox.has_given_all_work():
-            return False
-        depth = await self.depths.of(QueueKind.PROCESSING)
-        return depth is not None and depth < QUEUE_SHORT
+    async def _depth_if_all_is_given(self) -> int | None:
+        return await self.depths.of(QueueKind.PROCESSING) if await self.outbox.has_given_all_work() else None
 
     async def _requeue(self, id: UUID, before: datetime) -> bool:
         recorded = await self.commands.log.read_stream(id)

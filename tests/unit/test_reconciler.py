@@ -135,6 +135,16 @@ async def test_a_backlog_is_not_doubled(scene: Scene, all_given: bool, depth: in
     assert scene.around.asked == []
 
 
+async def test_candidates_whose_messages_may_still_wait_in_the_queue_are_left_there(scene: Scene) -> None:
+    stories = [another(SUBMITTED, number) for number in (1, 2, 3)]
+    await scene.given(*stories)
+    scene.around.depth = 3
+    assert await scene.reconciler.requeue_stuck() == 0
+    scene.around.depth = 2
+    assert await scene.reconciler.requeue_stuck() == 1
+    assert await scene.requeued() == [stories[0].id]
+
+
 async def test_cvs_are_only_judged_by_a_read_model_that_knows_all_submissions(scene: Scene) -> None:
     await scene.given(*(another(SUBMITTED, n) for n in range(3)))
     assert await scene.reconciler._named(["a", "b"]) == {"a"}
