@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Public files only, for every Python that we support.
-LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade --generate-hashes --no-header
+LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade --no-strip-extras --generate-hashes --no-header
 .DEFAULT_GOAL := help
 .PHONY: help run test cover check format bench lock clean
 
