@@ -147,12 +147,15 @@ def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
     )
 
 
+LOCK_LINE = re.compile(r"[a-z0-9.-]+(\[[a-z0-9, -]+\])?==[\w.+]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
+
+
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
 def test_the_lock_holds_versions_and_hashes_only(name: str) -> None:
     """An index address or a folder in it would make each install ask there."""
     entries = [line for line in texts()[name].splitlines() if line.strip() and not line.lstrip().startswith("#")]
     for line in entries:
-        assert re.fullmatch(r"[a-z0-9.-]+==[\w.+]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+        assert LOCK_LINE.fullmatch(line), line
 
 
 def test_what_the_developers_install_agrees_with_what_the_service_runs_on() -> None:
