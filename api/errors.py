@@ -117,6 +117,7 @@ KINDS: Mapping[type[DomainError], ErrorKind] = {
     domain.AttemptRefused: INTERNAL,  # only workers make attempts
     domain.ClaimedElsewhere: INTERNAL,  # only workers claim
     domain.IdempotencyKeyReused: ErrorKind("ERR_9001", "DuplicateRequestError", 409),
+    domain.DuplicateRequest: ErrorKind("ERR_9001", "DuplicateRequestError", 409, headers=_retry_after(1)),
     domain.AuthenticationRequired: ErrorKind("ERR_8001", "AuthenticationError", 401, headers=BEARER),
     domain.InvalidToken: ErrorKind("ERR_8001", "InvalidTokenError", 401, headers=BEARER),
     domain.TokenExpired: ErrorKind("ERR_8002", "TokenExpiredError", 401, headers=BEARER),

@@ -4,16 +4,17 @@ A decision is made on what was loaded. When another append came first, the appen
 most ten times. A kill anywhere before the append leaves nothing; after it, all that was decided stands.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from uuid import UUID
 
+from domain.appending import Appender, Guard, recorded_events
 from domain.application import Application, Unfinished, Verdict
 from domain.application_events import Delivery
 from domain.errors import ApplicationNotFound, Conflict, Overloaded
-from domain.event import Cause, Event, Metadata, Owner, RecordedEvent
+from domain.event import Cause, Event, Owner, RecordedEvent
 from domain.job import CvReference, Documents, Job
 from domain.ports import Append, Claim, Clock, EventLog
 from domain.rejected_message import MessageRejected, RejectedMessage
@@ -49,28 +50,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A submission that is in the log."""
+    """A submission that is in the log; its position is known once it is."""
 
     application_id: UUID
     job_count: int
     created_at: datetime
-    position: int
-
-
-def recorded_events(
-    stream_id: UUID,
-    version: int,
-    events: Iterable[Event],
-    at: datetime,
-    cause: Cause,
-    owner: Owner | None,
-    clock: Clock,
-) -> Sequence[RecordedEvent]:
-    """The events that follow `version` of a stream, with their metadata: the one place where it is filled in."""
-    return [
-        RecordedEvent(stream_id, number, event, Metadata(clock.new_id(at), at, cause, owner))
-        for number, event in enumerate(events, version + 1)
-    ]
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +69,21 @@ class ApplicationCommands:
     # -- by users -----------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, user_id: str, jobs: tuple[Job, ...], style: str | None, cv: CvReference | None, cause: Cause
+        self,
+        user_id: str,
+        jobs: tuple[Job, ...],
+        style: str | None,
+        cv: CvReference | None,
+        cause: Cause,
+        guard: Guard[Submitted] | None = None,
     ) -> Submitted:
-        """A new application; durable when this returns. The CV must be stored before."""
+        """A new application; durable when this returns. The CV must be stored before. Raises DuplicateRequest."""
         at = self.clock.now()
         id = self.clock.new_id(at)
         owner = Owner(user_id, len(jobs), at)
-        events = Application(id).submit(jobs, style, cv)
-        position = await self.log.append(Append(recorded_events(id, 0, events, at, cause, owner, self.clock)))
-        return Submitted(id, len(jobs), at, position)
+        events = recorded_events(id, 0, Application(id).submit(jobs, style, cv), at, cause, owner, self.clock)
+        submitted = Submitted(id, len(jobs), at)
+        return replace(submitted, position=await self._appender.append(events, submitted, guard))
 
     async def find(self, user_id: str, id: UUID) -> Loaded:
         """Raises ApplicationNotFound for an unknown application and for another user's."""
@@ -101,8 +92,9 @@ class ApplicationCommands:
             raise ApplicationNotFound(id.hex)
         return loaded
 
-    async def retry(self, user_id: str, id: UUID, cause: Cause) -> Loaded:
-        return await self._change(await self.find(user_id, id), cause, Application.retry)
+    async def retry(self, user_id: str, id: UUID, cause: Cause, guard: Guard[Loaded] | None = None) -> Loaded:
+        """Raises DuplicateRequest."""
+        return await self._change(await self.find(user_id, id), cause, Application.retry, guard=guard)
 
     async def cancel(self, user_id: str, id: UUID, cause: Cause) -> Loaded:
         return await self._change(await self.find(user_id, id), cause, Application.cancel)
@@ -188,13 +180,23 @@ class ApplicationCommands:
 
     # -- load, decide, append -----------------------------------------------------------------------------------------
 
+    @property
+    def _appender(self) -> Appender:
+        return Appender(self.log, self.clock)
+
     async def _change(
-        self, loaded: Loaded, cause: Cause, decide: Decision, take: Claim | None = None, release: Claim | None = None
+        self,
+        loaded: Loaded,
+        cause: Cause,
+        decide: Decision,
+        take: Claim | None = None,
+        release: Claim | None = None,
+        guard: Guard[Loaded] | None = None,
     ) -> Loaded:
         for _ in range(CONFLICT_TRIES):
             events = decide(loaded.application)
             try:
-                return await self._append(loaded, events, cause, take, release)
+                return await self._append(loaded, events, cause, take, release, guard)
             except Conflict:
                 again = await self.load(loaded.application.id)
                 assert again is not None, "a stream in the log stays there"
@@ -208,6 +210,7 @@ class ApplicationCommands:
         cause: Cause,
         take: Claim | None = None,
         release: Claim | None = None,
+        guard: Guard[Loaded] | None = None,
     ) -> Loaded:
         if not events:
             return loaded
@@ -218,5 +221,6 @@ class ApplicationCommands:
             application.id, application.version, events, at, correlated, loaded.owner, self.clock
         )
         over = after.ended or after.queued_version > application.version  # what queues it again ends the work on it
-        position = await self.log.append(Append(recorded, take, release if over else None))
-        return replace(loaded, application=after, position=position, last_at=at)
+        changed = replace(loaded, application=after, last_at=at)
+        position = await self._appender.append(recorded, changed, guard, take, release if over else None)
+        return replace(changed, position=position)

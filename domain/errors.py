@@ -42,6 +42,13 @@ class IdempotencyKeyReused(DomainError):
     """The key was used for another request."""
 
 
+class DuplicateRequest(DomainError):
+    """The same request is being answered at this moment. Nothing was stored for this one."""
+
+    def __init__(self) -> None:
+        super().__init__("A request with this idempotency key is being answered")
+
+
 # -- the caller -------------------------------------------------------------------------------------------------------
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
+from domain.appending import recorded_events
 from domain.application_events import ApplicationSubmitted
-from domain.commands import recorded_events
 from domain.event import Cause, Owner
 from domain.job import Job
 from domain.ports import Append

@@ -9,9 +9,9 @@ from functools import reduce
 from statistics import median
 from uuid import uuid4
 
+from domain.appending import recorded_events
 from domain.application import Application
 from domain.application_events import Delivery
-from domain.commands import recorded_events
 from domain.event import Cause, Event, Owner, RecordedEvent
 from domain.job import Documents, Job
 from domain.ports import Append
