@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import applications, details, health, lists, root
+from api import actions, applications, details, health, lists, root
 from api.door import door, tell_ids
 from api.forms import FormReader
 from api.health import HEALTH, Health
+from api.idempotency import DUPLICATES, Duplicates
 from api.keys import CLOCK, COMMANDS, CVS, EVENT_LOG, FORMS, QUERIES, SETTINGS, TOKENS
 from api.routing import add_routes
 from api.running import RUNNING, Running
@@ -23,6 +24,7 @@ OPERATIONS = (
     *root.operations,
     *health.operations,
     *applications.operations,
+    *actions.operations,
     *lists.operations,
     *details.operations,
 )
@@ -54,6 +56,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[FORMS] = FormReader(settings.max_body_bytes, settings.max_cv_bytes)
     app[HEALTH] = deps.health
     app[RUNNING] = Running()
+    app[DUPLICATES] = Duplicates()
     add_routes(app, OPERATIONS)
     app.on_response_prepare.append(tell_ids)
     return app

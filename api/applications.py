@@ -17,6 +17,7 @@ from api.errors import (
 )
 from api.form_fields import Json, Pdf, Text
 from api.forms import Form
+from api.idempotency import guard_of
 from api.jobs import parse_jobs
 from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, CVS, SETTINGS
 from api.operations import Answer, Bucket, Operations
@@ -78,7 +79,8 @@ async def submit(request: web.Request, form: SubmissionForm) -> Answer[Submitted
     jobs = parse_jobs(form.jobs, app[SETTINGS].max_jobs_per_application)
     cv = await _stored(request, form.cv) if form.cv else None
     cause = Cause(f"user:{user_id}", request[CORRELATION_ID])
-    submitted = await app[COMMANDS].submit(user_id, jobs, form.style, cv, cause)
+    guard = guard_of(request, _submitted_view)
+    submitted = await app[COMMANDS].submit(user_id, jobs, form.style, cv, cause, guard)
     metrics.APPLICATIONS_SUBMITTED_TOTAL.inc(user_type="authenticated")
     metrics.APPLICATION_JOBS_COUNT.observe(len(jobs))
     return Answer(_submitted_view(submitted), submitted.position)

@@ -12,15 +12,17 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from api.errors import NO_HEADERS, json_response
 from api.forms import Form
+from api.idempotency import answered_once
 from api.keys import AT_LEAST, FORMS
 from api.parameters import Query, parse_query
 from api.positions import POSITION_HEADER, read_position
 from domain.errors import DomainError
+from infra import metrics
 
 VARIABLE = re.compile(r"\{(\w+)\}")
 
@@ -73,20 +75,31 @@ class Operation:
         return VARIABLE.sub("{id}", self.path)
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        answer = await self._handle(request)
+        if self.form is not None:
+            async with request.app[FORMS].read(request, self.form) as form:
+                return await self._answer(request, form)
+        return await self._answer(request, None if self.query is None else parse_query(self.query, request.query))
+
+    async def _answer(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
+        if self.reads:
+            request[AT_LEAST] = await read_position(request)
+
+        async def answer() -> web.StreamResponse:
+            return await self._handle(request, asked)
+
+        if self.method == hdrs.METH_POST:
+            return await answered_once(request, asked, answer, self._count_replay)
+        return await answer()
+
+    async def _handle(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
+        answer = await (self.handler(request) if asked is None else self.handler(request, asked))
         if isinstance(answer, web.StreamResponse):
             return answer
         told = NO_HEADERS if answer.position is None else {POSITION_HEADER: str(answer.position)}
         return json_response(answer.view, answer.status, told)
 
-    async def _handle(self, request: web.Request) -> Answer[Any] | web.StreamResponse:
-        if self.form is not None:
-            async with request.app[FORMS].read(request, self.form) as form:
-                return await self.handler(request, form)
-        asked = [] if self.query is None else [parse_query(self.query, request.query)]
-        if self.reads:
-            request[AT_LEAST] = await read_position(request)
-        return await self.handler(request, *asked)
+    def _count_replay(self) -> None:
+        metrics.IDEMPOTENCY_REPLAYS_TOTAL.inc(endpoint=self.endpoint)
 
 
 class Options(TypedDict, total=False):
@@ -132,12 +145,26 @@ class Operations:
     ) -> Callable[[WithForm[F, V]], WithForm[F, V]]: ...
 
     @overload
+    def post(
+        self, path: str, *, answers: type[V], query: type[Q], **options: Unpack[Options]
+    ) -> Callable[[WithQuery[Q, V]], WithQuery[Q, V]]: ...
+
+    @overload
     def post(self, path: str, *, answers: type[V], **options: Unpack[Options]) -> Callable[[Plain[V]], Plain[V]]: ...
 
     def post(
-        self, path: str, *, answers: type[BaseModel], form: type[Form] | None = None, **options: Unpack[Options]
+        self,
+        path: str,
+        *,
+        answers: type[BaseModel],
+        form: type[Form] | None = None,
+        query: type[Query] | None = None,
+        **options: Unpack[Options],
     ) -> Callable[[Any], Any]:
-        return self._declare("POST", path, answers, form=form, **options)
+        return self._declare("POST", path, answers, form=form, query=query, **options)
+
+    def delete(self, path: str, *, answers: type[V], **options: Unpack[Options]) -> Callable[[Plain[V]], Plain[V]]:
+        return self._declare("DELETE", path, answers, **options)
 
     def _declare(self, method: str, path: str, answers: type[BaseModel] | None, **options: Any) -> Callable[[Any], Any]:
         def declare(handler: Callable[..., Handled[Any]]) -> Callable[..., Handled[Any]]:
