@@ -22,6 +22,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "submit_sqlite": partial(submit.on_sqlite, on),
         "submit_postgres": partial(submit.on_postgres, on),
         "submit_alone": partial(submit.alone, on),
+        "idempotent_submit": partial(submit.idempotent, on),
         "projection": partial(projection.measure, on),
         "list_page": partial(projection.list_page, on),
         "visible": partial(submit.visible, on),
@@ -33,6 +34,10 @@ def measurements(on: Servers) -> dict[str, Measure]:
 async def run(names: Sequence[str], runs: int) -> Sequence[Row]:
     rows: list[Row] = []
     async with servers() as on:
+        if unknown := set(names) - set(measurements(on)):
+            raise SystemExit(
+                f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(measurements(on))}"
+            )
         for name, measure in measurements(on).items():
             if not names or name in names:
                 rows += await median_of_runs(measure, 1 if name in ONCE else runs)

@@ -39,12 +39,13 @@ class Seen:
         return self.done / self.seconds
 
 
-def post_application(host: str, token: str, jobs: str) -> str:
-    """A submission as browsers send it: multipart, one job, no CV."""
+def post_application(host: str, token: str, jobs: str, key: str | None = None) -> str:
+    """A submission as browsers send it: multipart, one job, no CV; `key` is its idempotency key."""
     boundary = "----bench"
+    keyed = "" if key is None else f"X-Idempotency-Key: {key}\r\n"
     body = f'--{boundary}\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{jobs}\r\n--{boundary}--\r\n'
     return (
-        f"POST /applications HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"POST /applications HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{keyed}"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
     )
 

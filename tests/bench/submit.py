@@ -19,6 +19,7 @@ from tests.bench.servers import Servers
 from tests.end_to_end.service import Client, Service, token, until
 
 COUNT, WARM_UP, CONNECTIONS = 15_000, 1_500, 64
+KEYED_COUNT = 6_000
 VISIBLE_COUNT, VISIBLE_PER_SECOND = 5_000, 500.0
 WORKER_COUNT = 4_000
 MEMORY_COUNT, MEMORY_PER_SECOND = 100_000, 700.0
@@ -79,6 +80,20 @@ async def alone(servers: Servers) -> Sequence[Row]:
     seen = await _submitted(servers, servers.fresh_sqlite(), "api")
     conditions = f"{COUNT:,} multipart submissions, {CONNECTIONS} connections, projector and relay stopped"
     return [Row("submit_alone_rps", seen.rate, "requests/s", "≥ 3000", conditions)]
+
+
+async def idempotent(servers: Servers) -> Sequence[Row]:
+    """In turn on one service, so that both meet the same machine."""
+    async with service(servers, servers.fresh_sqlite(), "api", "projector", "relay") as (_, client):
+        await in_own_process(orders(client, WARM_UP))
+        without = await in_own_process(orders(client, KEYED_COUNT))
+        host, user = client.url.removeprefix("http://"), token("user-0")
+        requests = [post_application(host, user, JOBS, uuid4().hex) for _ in range(KEYED_COUNT)]
+        keyed = await in_own_process(Orders(client.url, requests, KEYED_COUNT))
+    if keyed.refused or without.refused:
+        raise RuntimeError(f"{keyed.refused + without.refused} submissions were refused")
+    conditions = f"{KEYED_COUNT:,} submissions each, {keyed.rate:,.0f}/s with a key, {without.rate:,.0f}/s without"
+    return [Row("idempotent_submit_ratio", keyed.rate / without.rate, "", "≥ 0.7", conditions)]
 
 
 async def visible(servers: Servers) -> Sequence[Row]:
