@@ -100,7 +100,7 @@ async def test_an_unknown_outcome_is_no_duplicate(commands: ApplicationCommands,
 
 async def test_a_key_alone_is_used_once(commands: ApplicationCommands, log: RivalledLog) -> None:
     appender = Appender(log, commands.clock)
-    guard = Guard(IdempotencyKey(KEY), "ours", lambda _: "mine")
+    guard: Guard[None] = Guard(IdempotencyKey(KEY), "ours", lambda _: "mine")
     position = await appender.use_alone(None, guard, CAUSE)
     assert (await key_of(log)).used == OURS
     assert (await key_of(log)).position == position
