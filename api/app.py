@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, details, health, lists, root
+from api import actions, applications, batches, details, health, lists, root
 from api.door import door, tell_ids
 from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
-from api.keys import CLOCK, COMMANDS, CVS, EVENT_LOG, FORMS, QUERIES, SETTINGS, TOKENS
+from api.keys import BATCH_COMMANDS, CLOCK, COMMANDS, CVS, EVENT_LOG, FORMS, QUERIES, SETTINGS, TOKENS
 from api.routing import add_routes
 from api.running import RUNNING, Running
+from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
 from domain.ports import Clock, EventLog
 from domain.retry import RetryPolicy
@@ -25,6 +26,7 @@ OPERATIONS = (
     *health.operations,
     *applications.operations,
     *actions.operations,
+    *batches.operations,
     *lists.operations,
     *details.operations,
 )
@@ -49,6 +51,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[SETTINGS] = settings
     app[EVENT_LOG] = deps.log
     app[COMMANDS] = ApplicationCommands(deps.log, deps.clock, policy)
+    app[BATCH_COMMANDS] = BatchCommands(deps.log, deps.clock)
     app[QUERIES] = deps.queries
     app[CVS] = deps.cvs
     app[TOKENS] = TokenVerifier(settings.secret_key.get_secret_value(), settings.algorithm)

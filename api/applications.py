@@ -6,27 +6,19 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from api.errors import (
-    InvalidJobData,
-    InvalidResumeFormat,
-    PayloadTooLarge,
-    ResumeNotStored,
-    ResumeTooLarge,
-    UnsupportedMediaType,
-    ValidationFailed,
-)
+from api.cv_upload import store_cv
+from api.errors import SUBMISSION_ERRORS
 from api.form_fields import Json, Pdf, Text
 from api.forms import Form
 from api.idempotency import guard_of
 from api.jobs import parse_jobs
-from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, CVS, SETTINGS
+from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, SETTINGS
 from api.operations import Answer, Bucket, Operations
 from api.ownership import EntryId, find_status
 from domain.application_events import Status
 from domain.commands import Submitted
-from domain.errors import ApplicationNotFound, JobNotFound, StoreFailed
+from domain.errors import ApplicationNotFound, JobNotFound
 from domain.event import Cause
-from domain.job import CvReference
 from infra import metrics
 
 operations = Operations()
@@ -62,22 +54,18 @@ class StatusView(BaseModel):
     error_reason: str | None
 
 
-FORM_ERRORS = (ValidationFailed, PayloadTooLarge, UnsupportedMediaType)
-CV_ERRORS = (InvalidResumeFormat, ResumeTooLarge, ResumeNotStored)
-
-
 @operations.post(
     "/applications",
     answers=SubmittedView,
     form=SubmissionForm,
-    errors=(*FORM_ERRORS, InvalidJobData, *CV_ERRORS),
+    errors=SUBMISSION_ERRORS,
     bucket=Bucket.APPLICATIONS,
 )
 async def submit(request: web.Request, form: SubmissionForm) -> Answer[SubmittedView]:
     """A new application. Once this answers 200 it is durable, with its CV, and will be processed."""
     app, user_id = request.app, request[CLAIMS].user_id
     jobs = parse_jobs(form.jobs, app[SETTINGS].max_jobs_per_application)
-    cv = await _stored(request, form.cv) if form.cv else None
+    cv = await store_cv(request, form.cv) if form.cv else None
     cause = Cause(f"user:{user_id}", request[CORRELATION_ID])
     guard = guard_of(request, _submitted_view)
     submitted = await app[COMMANDS].submit(user_id, jobs, form.style, cv, cause, guard)
@@ -96,14 +84,6 @@ async def get_status(request: web.Request) -> Answer[StatusView]:
     """Where one of the caller's applications stands. Its entries' ids are accepted too."""
     found = await find_status(request, EntryId.parse(request.match_info["application_id"]))
     return Answer(StatusView.model_validate(found.value), found.position)
-
-
-async def _stored(request: web.Request, cv: Pdf) -> CvReference:
-    """Before the event that names it: killed between the two, a CV is left that nobody names (design 1)."""
-    try:
-        return await request.app[CVS].put(request[CLAIMS].user_id, cv.content)
-    except StoreFailed as error:
-        raise ResumeNotStored("The CV could not be stored") from error
 
 
 def _submitted_view(submitted: Submitted) -> SubmittedView:

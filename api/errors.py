@@ -155,6 +155,14 @@ def kind_of(error: BaseException) -> ErrorKind:
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
 
 
+# What only submissions answer with, besides what any call can.
+SUBMISSION_ERRORS = (
+    *(ValidationFailed, PayloadTooLarge, UnsupportedMediaType, InvalidJobData),
+    *(InvalidResumeFormat, ResumeTooLarge, ResumeNotStored),
+    *(domain.IdempotencyKeyReused, domain.DuplicateRequest),
+)
+
+
 # -- the answer -------------------------------------------------------------------------------------------------------
 
 

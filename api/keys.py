@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from api.forms import FormReader
+from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
 from domain.ports import Clock, EventLog
 from infra.cv_store import CvStore
@@ -13,6 +14,7 @@ from projections.queries import Queries
 SETTINGS = web.AppKey("SETTINGS", Settings)
 EVENT_LOG: web.AppKey[EventLog] = web.AppKey("EVENT_LOG")
 COMMANDS = web.AppKey("COMMANDS", ApplicationCommands)
+BATCH_COMMANDS = web.AppKey("BATCH_COMMANDS", BatchCommands)
 QUERIES = web.AppKey("QUERIES", Queries)
 CVS = web.AppKey("CVS", CvStore)
 TOKENS = web.AppKey("TOKENS", TokenVerifier)

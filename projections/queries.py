@@ -9,7 +9,7 @@ StoreUnavailable, StoreTimeout or StoreFailed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ from domain.errors import ReadModelBehind
 from domain.event import RecordedEvent
 from infra.coalesce import Coalescer
 from infra.mongo import Mongo, mongo_errors
-from projections import applied, failed, status, totals
+from projections import applied, batches, failed, status, totals
 from projections.live import VERSIONS, LiveBuilds, PositionWatch
 from projections.mongo_view import CHECKPOINT
 from projections.pages import BadCursor, Filters, PageQuery, cursor_of, order_in, parts
@@ -28,7 +28,7 @@ from projections.parked import parked_id
 from projections.read_model import Document
 from projections.view import BuildName
 
-__all__ = ["Answer", "BadCursor", "EntryList", "Filters", "Page", "Queries", "fold_status"]
+__all__ = ["Answer", "BadCursor", "EntryList", "Filters", "Page", "Queries", "fold_batch", "fold_status"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,14 @@ def fold_status(recorded: Sequence[RecordedEvent]) -> Mapping[str, Any] | None:
     return docs.get(recorded[0].stream_id.hex) if recorded else None
 
 
+def fold_batch(recorded: Iterable[RecordedEvent]) -> Mapping[str, Any] | None:
+    """The `batches` document of a batch from its own events and those of its items, in the log's order."""
+    docs: dict[str, Document] = {}
+    for one in recorded:
+        batches.apply(one, docs)
+    return next(iter(docs.values()), None)
+
+
 class Queries:
     def __init__(self, mongo: Mongo, read_wait_seconds: float) -> None:
         self._mongo, self._wait_seconds = mongo, read_wait_seconds
@@ -95,6 +103,16 @@ class Queries:
     async def _read_statuses(self, ids: Sequence[str]) -> Mapping[str, _Read[Document | None]]:
         build = await self._live.of(status.NAME)
         return await self._read_by_id(build, {id: id for id in ids})
+
+    async def batch(self, batch_id: str, at_least: int = 0) -> Answer[Mapping[str, Any] | None]:
+        """The document, None if there is none; its `user_id` tells whose it is."""
+
+        async def read() -> _Read[Mapping[str, Any] | None]:
+            build = await self._live.of(batches.NAME)
+            found = (await self._read_by_id(build, {batch_id: batch_id}))[batch_id]
+            return _Read(found.value, found.position, found.parked)
+
+        return await self._reaching(batches.NAME, at_least, read)
 
     # -- lists --------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from domain.errors import ReadModelBehind, StoreUnavailable
 from infra.mongo import Mongo, Pool
 from projections import applied, status
 from projections.queries import EntryList, Filters, Queries, fold_status
+from projections.read_models import READ_MODELS
 from tests.builders import APPLICATION_ID, CV, START, a_job, an_application, some_applications
 from tests.fakes.event_log import FakeEventLog
 from tests.projecting import a_failed, an_applied, append, catch_up, collection, project, projecting, with_picky
@@ -123,7 +124,7 @@ async def test_nothing_is_answered_before_there_is_a_live_build(
     await project(mongo, log)
     await asyncio.sleep(0.06)  # it looks for a build that is not there no more often than that
     assert await queries.ready()
-    assert await queries.positions() == {"status": 0, "applied": 0, "failed": 0, "totals": 0}
+    assert await queries.positions() == {model.NAME: 0 for model in READ_MODELS}
 
 
 async def test_a_list_that_was_dropped_is_not_shown_as_empty(mongo: Mongo, log: FakeEventLog, queries: Queries) -> None:

@@ -1,0 +1,240 @@
+"""/batch/applications: many applications at once, and how far they are (contract http.md 7)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.cv_upload import store_cv
+from api.errors import SUBMISSION_ERRORS, InvalidJobData, Problem, RequestError, ValidationFailed, field_path
+from api.form_fields import Json, Pdf
+from api.forms import Form
+from api.idempotency import guard_of
+from api.jobs import check_jobs
+from api.keys import AT_LEAST, BATCH_COMMANDS, CLAIMS, CORRELATION_ID, EVENT_LOG, QUERIES, SETTINGS
+from api.operations import Answer, Bucket, Operations
+from domain.application_events import Status
+from domain.batch import BatchStatus, BatchSubmitted, batch_status
+from domain.batch_commands import Item, SubmittedBatch
+from domain.errors import ApplicationAlreadyProcessed, BatchNotFound, ReadModelBehind
+from domain.event import Cause
+from infra import metrics
+from projections.queries import Answer as Found
+from projections.queries import fold_batch
+
+operations = Operations()
+
+ITEMS_MAX = 100
+STYLE_MAX = 100
+BATCH_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class BatchForm(Form):
+    """`items` holds `[{"jobs": [job, ...], "style": string or null}, ...]`."""
+
+    items: Json
+    cv: Pdf | None = None
+
+
+class ItemView(BaseModel):
+    index: int  # from 0
+    application_id: str
+    status: Status
+    error: str | None
+
+
+class SubmittedBatchView(BaseModel):
+    """A batch that is stored; each of its applications will be processed."""
+
+    batch_id: str
+    status: BatchStatus
+    total: int
+    results: list[ItemView]
+    created_at: datetime
+
+
+class BatchView(BaseModel):
+    """How far a batch is. `processed` counts the items that have ended."""
+
+    batch_id: str
+    status: BatchStatus
+    total: int
+    processed: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    results: list[ItemView]
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class CancelledBatchView(BaseModel):
+    """`cancelled` counts the items that were taken back."""
+
+    message: str
+    batch_id: str
+    status: BatchStatus
+    cancelled: int
+
+
+@operations.post(
+    "/batch/applications",
+    answers=SubmittedBatchView,
+    form=BatchForm,
+    errors=(*SUBMISSION_ERRORS, RequestError),
+    bucket=Bucket.APPLICATIONS,
+)
+async def submit_batch(request: web.Request, form: BatchForm) -> Answer[SubmittedBatchView]:
+    """Up to 100 new applications, all or none. Once this answers 200 they are durable, with the CV that they share."""
+    items = parse_items(form.items, request.app[SETTINGS].max_jobs_per_application)
+    cv = await store_cv(request, form.cv) if form.cv else None
+    guard = guard_of(request, _submitted_view)
+    user_id = request[CLAIMS].user_id
+    submitted = await request.app[BATCH_COMMANDS].submit(user_id, items, cv, _cause(request), guard)
+    for item in items:
+        metrics.APPLICATIONS_SUBMITTED_TOTAL.inc(user_type="authenticated")
+        metrics.APPLICATION_JOBS_COUNT.observe(len(item.jobs))
+    return Answer(_submitted_view(submitted), submitted.position)
+
+
+@operations.get("/batch/applications/{batch_id}", answers=BatchView, errors=(BatchNotFound,), reads=True)
+async def get_batch(request: web.Request) -> Answer[BatchView]:
+    """How far one of the caller's batches is, item by item."""
+    id = _batch_id(request)
+    found = await _projected(request, id)
+    document, position = (found.value, found.position) if found else (None, 0)
+    if document is None:
+        document, position = await _logged(request, id, whole=found is None)
+    if document is None or document["user_id"] != request[CLAIMS].user_id:
+        raise BatchNotFound(id.hex)
+    return Answer(_view(document), position)
+
+
+@operations.delete(
+    "/batch/applications/{batch_id}",
+    answers=CancelledBatchView,
+    errors=(BatchNotFound, ApplicationAlreadyProcessed),
+)
+async def cancel_batch(request: web.Request) -> Answer[CancelledBatchView]:
+    """Takes back what is still pending of a batch. What is being processed runs to its end."""
+    id = _batch_id(request)
+    cancelled = await request.app[BATCH_COMMANDS].cancel(request[CLAIMS].user_id, id, _cause(request))
+    for _ in range(cancelled.cancelled):
+        metrics.APPLICATIONS_PROCESSED_TOTAL.inc(status=Status.CANCELLED.value)
+    view = CancelledBatchView(
+        message="What was pending was cancelled",
+        batch_id=id.hex,
+        status=BatchStatus.CANCELLED,
+        cancelled=cancelled.cancelled,
+    )
+    return Answer(view, cancelled.position)
+
+
+# -- what is sent -----------------------------------------------------------------------------------------------------
+
+
+def parse_items(document: bytes, most_jobs: int) -> Sequence[Item]:
+    """The items, all of them good. Raises RequestError (400), ValidationFailed or InvalidJobData (contract 1.7)."""
+    try:
+        items = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise _refused(RequestError, f"is not JSON: {error}", "items") from None
+    if not isinstance(items, list) or not items:
+        raise _refused(ValidationFailed, "should be an array of 1 to 100 items", "items")
+    if len(items) > ITEMS_MAX:
+        raise _refused(RequestError, f"should have {ITEMS_MAX} items at most, not {len(items)}", "items")
+    return [_item(index, item, most_jobs) for index, item in enumerate(items)]
+
+
+def _item(index: int, item: object, most_jobs: int) -> Item:
+    if not isinstance(item, dict):
+        raise _refused(InvalidJobData, 'should be an object {"jobs": [...], "style": ...}', "items", index)
+    jobs = check_jobs(item.get("jobs"), most_jobs, "items", index, "jobs")
+    style = item.get("style")
+    if style is not None and not isinstance(style, str):
+        raise _refused(InvalidJobData, "should be a string", "items", index, "style")
+    if style and len(style) > STYLE_MAX:
+        raise _refused(InvalidJobData, f"should have {STYLE_MAX} characters at most", "items", index, "style")
+    return Item(jobs, style or None)
+
+
+def _refused(kind: type[RequestError], why: str, *path: str | int) -> RequestError:
+    problem = Problem(why, field_path(path))
+    return kind(f"Bad batch: {problem.field} {why}", [problem])
+
+
+def _batch_id(request: web.Request) -> UUID:
+    """Raises BatchNotFound for what was never an id of ours."""
+    text = request.match_info["batch_id"]
+    if not BATCH_ID.fullmatch(text):
+        raise BatchNotFound(text)
+    return UUID(text)
+
+
+def _cause(request: web.Request) -> Cause:
+    return Cause(f"user:{request[CLAIMS].user_id}", request[CORRELATION_ID])
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+async def _projected(request: web.Request, id: UUID) -> Found[Mapping[str, Any] | None] | None:
+    """From the read model. None while it is being built: then the log answers all that names no position."""
+    try:
+        return await request.app[QUERIES].batch(id.hex, request[AT_LEAST])
+    except ReadModelBehind:
+        if request[AT_LEAST]:
+            raise
+        return None
+
+
+async def _logged(request: web.Request, id: UUID, *, whole: bool) -> tuple[Mapping[str, Any] | None, int]:
+    """From the log. Not `whole`: as it was submitted, as the read model will tell that first (`api/ownership.py`)."""
+    log = request.app[EVENT_LOG]
+    recorded = list(await log.read_stream(id))
+    if not recorded or not isinstance(recorded[0].event, BatchSubmitted):
+        return None, 0
+    submitted = recorded[0]
+    if whole:
+        for application_id in recorded[0].event.application_ids:
+            recorded += [one for one in await log.read_stream(application_id) if one.position > submitted.position]
+    else:
+        recorded = [submitted]
+    recorded.sort(key=lambda one: one.position)
+    return fold_batch(recorded), recorded[-1].position
+
+
+def _view(document: Mapping[str, Any]) -> BatchView:
+    statuses = [Status(item["status"]) for item in document["items"]]
+    succeeded, failed, cancelled = map(statuses.count, (Status.SUCCESS, Status.FAILED, Status.CANCELLED))
+    return BatchView(
+        batch_id=document["batch_id"],
+        status=batch_status(statuses, started=document["started"]),
+        total=len(statuses),
+        processed=succeeded + failed + cancelled,
+        succeeded=succeeded,
+        failed=failed,
+        cancelled=cancelled,
+        results=[ItemView(index=index, **item) for index, item in enumerate(document["items"])],
+        created_at=document["created_at"],
+        completed_at=document["completed_at"],
+    )
+
+
+def _submitted_view(submitted: SubmittedBatch) -> SubmittedBatchView:
+    ids = submitted.application_ids
+    return SubmittedBatchView(
+        batch_id=submitted.batch_id.hex,
+        status=BatchStatus.PENDING,
+        total=len(ids),
+        results=[
+            ItemView(index=index, application_id=id.hex, status=Status.PENDING, error=None)
+            for index, id in enumerate(ids)
+        ],
+        created_at=submitted.created_at,
+    )
