@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, batches, details, health, lists, root
+from api import actions, applications, batches, details, events, health, lists, root
 from api.door import door, tell_ids
 from api.forms import FormReader
 from api.health import HEALTH, Health
@@ -26,6 +26,7 @@ OPERATIONS = (
     *health.operations,
     *applications.operations,
     *actions.operations,
+    *events.operations,
     *batches.operations,
     *lists.operations,
     *details.operations,
