@@ -4,16 +4,32 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, batches, details, events, health, lists, root
+from api import actions, applications, batches, details, events, health, lists, queue, root
+from api.broker import Broker
 from api.door import door, tell_ids
 from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
-from api.keys import BATCH_COMMANDS, CLOCK, COMMANDS, CVS, EVENT_LOG, FORMS, QUERIES, SETTINGS, TOKENS
+from api.keys import (
+    BATCH_COMMANDS,
+    BROKER,
+    CLOCK,
+    COMMANDS,
+    CVS,
+    EVENT_LOG,
+    FORMS,
+    LEASES,
+    PUBLISH_RATES,
+    QUERIES,
+    SETTINGS,
+    TOKENS,
+)
+from api.publish_rates import PublishRates
 from api.routing import add_routes
 from api.running import RUNNING, Running
 from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
+from domain.ports import Claims as Leases
 from domain.ports import Clock, EventLog
 from domain.retry import RetryPolicy
 from infra.cv_store import CvStore
@@ -30,6 +46,7 @@ OPERATIONS = (
     *batches.operations,
     *lists.operations,
     *details.operations,
+    *queue.operations,
 )
 
 
@@ -43,6 +60,9 @@ class Dependencies:
     cvs: CvStore
     health: Health
     clock: Clock
+    broker: Broker
+    publish_rates: PublishRates
+    leases: Leases
 
 
 def create_app(deps: Dependencies) -> web.Application:
@@ -58,6 +78,9 @@ def create_app(deps: Dependencies) -> web.Application:
     app[TOKENS] = TokenVerifier(settings.secret_key.get_secret_value(), settings.algorithm)
     app[CLOCK] = deps.clock
     app[FORMS] = FormReader(settings.max_body_bytes, settings.max_cv_bytes)
+    app[BROKER] = deps.broker
+    app[PUBLISH_RATES] = deps.publish_rates
+    app[LEASES] = deps.leases
     app[HEALTH] = deps.health
     app[RUNNING] = Running()
     app[DUPLICATES] = Duplicates()

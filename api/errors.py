@@ -70,6 +70,14 @@ class ResumeTooLarge(RequestError):
     """The CV is over its limit."""
 
 
+class QueueFailed(RequestError):
+    """RabbitMQ refuses a command of a queue endpoint."""
+
+
+class QueueUnavailable(RequestError):
+    """A queue endpoint cannot reach RabbitMQ."""
+
+
 class ResumeNotStored(RequestError):
     """MongoDB refused to store the CV."""
 
@@ -109,6 +117,10 @@ KINDS: Mapping[type[DomainError], ErrorKind] = {
     InvalidResumeFormat: ErrorKind("ERR_4002", "InvalidResumeFormatError", 400),
     ResumeTooLarge: ErrorKind("ERR_4003", "ResumeUploadError", 413),
     ResumeNotStored: ErrorKind("ERR_4003", "ResumeUploadError", 500, "The CV could not be stored"),
+    QueueFailed: ErrorKind("ERR_6001", "QueueOperationError", 500, "RabbitMQ refused a command"),
+    QueueUnavailable: ErrorKind(
+        "ERR_6002", "QueueConnectionError", 503, "RabbitMQ cannot be reached now", _retry_after(5)
+    ),
     domain.ApplicationNotFound: ErrorKind("ERR_2001", "ApplicationNotFoundError", 404),
     domain.ApplicationState: ErrorKind("ERR_2002", "ApplicationStateError", 409),
     domain.ApplicationAlreadyProcessed: ErrorKind("ERR_2003", "ApplicationAlreadyProcessedError", 409),

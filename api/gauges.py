@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from api.broker import Broker
+from api.publish_rates import PublishRates
 from domain.application_events import Status
 from domain.errors import ReadModelBehind, StoreError
 from domain.ports import Clock
@@ -33,6 +34,7 @@ class Gauges:
     broker: Broker
     clock: Clock
     queue_names: Sequence[str]
+    publish_rates: PublishRates
 
     async def keep_fresh(self) -> None:
         """Runs until it is cancelled."""
@@ -61,6 +63,7 @@ class Gauges:
 
     async def relay_totals(self) -> None:
         totals = await read_totals(self.event_store.database)
+        self.publish_rates.saw(asyncio.get_running_loop().time(), totals.published)
         for queue, total in totals.published.items():
             metrics.QUEUE_MESSAGES_PUBLISHED_TOTAL.set(total, queue_name=queue)
         for queue, total in totals.failures.items():

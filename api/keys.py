@@ -2,9 +2,12 @@
 
 from aiohttp import web
 
+from api.broker import Broker
 from api.forms import FormReader
+from api.publish_rates import PublishRates
 from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
+from domain.ports import Claims as Leases
 from domain.ports import Clock, EventLog
 from infra.cv_store import CvStore
 from infra.settings import Settings
@@ -19,6 +22,9 @@ QUERIES = web.AppKey("QUERIES", Queries)
 CVS = web.AppKey("CVS", CvStore)
 TOKENS = web.AppKey("TOKENS", TokenVerifier)
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
+BROKER = web.AppKey("BROKER", Broker)
+PUBLISH_RATES = web.AppKey("PUBLISH_RATES", PublishRates)
+LEASES: web.AppKey[Leases] = web.AppKey("LEASES")
 FORMS = web.AppKey("FORMS", FormReader)
 
 CORRELATION_ID = web.RequestKey("CORRELATION_ID", str)

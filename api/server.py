@@ -19,6 +19,7 @@ from api.broker import Broker
 from api.gauges import Gauges
 from api.health import EVENT_STORE, MONGODB, RABBITMQ, Health
 from api.http_server import HttpServer
+from api.publish_rates import PublishRates
 from api.running import RUNNING
 from infra import metrics
 from infra.clock import SystemClock
@@ -69,9 +70,12 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
         queries = Queries(mongo, settings.read_wait_seconds)
         checks = {MONGODB: mongo.ping, RABBITMQ: broker.ping, EVENT_STORE: event_store.ping}
         health = Health(checks, queries.ready, settings.health_check_timeout_seconds)
-        refreshing = asyncio.create_task(Gauges(event_store, queries, broker, clock, names).keep_fresh())
+        rates = PublishRates()
+        refreshing = asyncio.create_task(Gauges(event_store, queries, broker, clock, names, rates).keep_fresh())
         try:
-            yield Dependencies(settings, event_store.log, queries, CvStore(mongo), health, clock)
+            yield Dependencies(
+                settings, event_store.log, queries, CvStore(mongo), health, clock, broker, rates, event_store.claims
+            )
         finally:
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.appending import Appender, Guard, recorded_events
 from domain.application import Application, Unfinished, Verdict
-from domain.application_events import Delivery
+from domain.application_events import Delivery, Status
 from domain.errors import ApplicationNotFound, Conflict, Overloaded
 from domain.event import Cause, Event, Owner, RecordedEvent
 from domain.job import CvReference, Documents, Job
@@ -95,6 +95,23 @@ class ApplicationCommands:
     async def retry(self, user_id: str, id: UUID, cause: Cause, guard: Guard[Loaded] | None = None) -> Loaded:
         """Raises DuplicateRequest."""
         return await self._change(await self.find(user_id, id), cause, Application.retry, guard=guard)
+
+    async def retry_failure(self, id: UUID, failed_version: int, cause: Cause) -> Loaded | None:
+        """An operator's retry of the very failure that stands at that version of the stream (contract messaging.md 4).
+
+        None, and no event, when the application has not failed by it, or has gone on since.
+        """
+        loaded = await self.load(id)
+        if loaded is None or not _failed_at(loaded.application, failed_version):
+            return None
+        appended: list[Event] = []
+
+        def decide(application: Application) -> Sequence[Event]:
+            appended[:] = application.retry() if _failed_at(application, failed_version) else []
+            return list(appended)
+
+        changed = await self._change(loaded, cause, decide)
+        return changed if appended else None
 
     async def cancel(self, user_id: str, id: UUID, cause: Cause) -> Loaded:
         return await self._change(await self.find(user_id, id), cause, Application.cancel)
@@ -224,3 +241,7 @@ class ApplicationCommands:
         changed = replace(loaded, application=after, last_at=at)
         position = await self._appender.append(recorded, changed, guard, take, release if over else None)
         return replace(changed, position=position)
+
+
+def _failed_at(application: Application, version: int) -> bool:
+    return application.status is Status.FAILED and application.failed_version == version

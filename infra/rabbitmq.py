@@ -49,6 +49,10 @@ class BrokerError(Exception):
     """The broker cannot be reached, was lost, or refused a command."""
 
 
+class BrokerRefused(BrokerError):
+    """The broker is there, and refuses the command."""
+
+
 @contextmanager
 def broker_errors() -> Iterator[None]:
     """Turns every failure of the broker, of the client library and of time into a BrokerError."""
@@ -57,6 +61,8 @@ def broker_errors() -> Iterator[None]:
         yield
         if task is not None and task.cancelling():
             raise asyncio.CancelledError  # the library's `wait_for` forgets one that meets its result (before 3.12)
+    except aiormq.AMQPChannelError as error:
+        raise BrokerRefused(f"RabbitMQ: {type(error).__name__}") from error
     except (aiormq.AMQPError, OSError, EOFError, TimeoutError, RuntimeError) as error:
         raise BrokerError(f"RabbitMQ: {type(error).__name__}") from error
     except asyncio.CancelledError as error:
@@ -97,7 +103,7 @@ async def find_queue(connection: AbstractConnection, name: str) -> QueueState | 
     """None for a queue that does not exist. Raises BrokerError."""
     with broker_errors():
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), _channel(connection) as channel:
+            async with asyncio.timeout(ANSWER_SECONDS), open_channel(connection) as channel:
                 found = await channel.queue_declare(name, passive=True)
         except aiormq.ChannelNotFoundEntity:
             return None
@@ -112,7 +118,7 @@ async def declare_queue(connection: AbstractConnection, name: str, queue_type: s
     if await find_queue(connection, name) is not None:
         return
     with broker_errors():
-        async with asyncio.timeout(ANSWER_SECONDS), _channel(connection) as channel:
+        async with asyncio.timeout(ANSWER_SECONDS), open_channel(connection) as channel:
             arguments: FieldTable | None = {"x-queue-type": queue_type} if queue_type else None
             with suppress(aiormq.ChannelPreconditionFailed):  # another process has just made it, in its way
                 await channel.queue_declare(name, durable=True, arguments=arguments)
@@ -120,8 +126,8 @@ async def declare_queue(connection: AbstractConnection, name: str, queue_type: s
 
 
 @asynccontextmanager
-async def _channel(connection: AbstractConnection) -> AsyncIterator[aiormq.Channel]:
-    """A channel of one command, without confirms; a failure inside has closed it already."""
+async def open_channel(connection: AbstractConnection) -> AsyncIterator[aiormq.Channel]:
+    """A channel of its own, without confirms; a command that is refused has closed it already."""
     channel = connection.channel(publisher_confirms=False)
     await channel.initialize()
     try:

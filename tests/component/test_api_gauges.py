@@ -9,6 +9,7 @@ from aio_pika import Message
 
 from api.broker import Broker
 from api.gauges import Gauges
+from api.publish_rates import PublishRates
 from domain.application_events import Status
 from domain.ports import Claim
 from infra import metrics
@@ -37,7 +38,7 @@ async def api(
 
 
 def gauges_of(api: Api, broker: Broker, *queues: str) -> Gauges:
-    return Gauges(api.event_store, api.deps.queries, broker, api.deps.clock, queues)
+    return Gauges(api.event_store, api.deps.queries, broker, api.deps.clock, queues, PublishRates())
 
 
 async def connected(broker: Broker) -> bool:

@@ -16,9 +16,7 @@ NOT_SENT = {
     ("ERR_1009", "UpgradeRequiredError", 426),  # WebSockets
     ("ERR_2004", "JobApplicationError", 400),  # every refusal has a code of its own
     ("ERR_4001", "ResumeNotFoundError", 404),  # seen as a reason only
-    ("ERR_6001", "QueueOperationError", 500),  # queue administration
-    ("ERR_6002", "QueueConnectionError", 503),
-    ("ERR_6003", "QueuePublishError", 500),
+    ("ERR_6003", "QueuePublishError", 500),  # the log is what publishes
     ("ERR_7001", "RateLimitError", 429),  # rate limits
 }
 ALSO = {("ERR_1001", "ValidationError", 400)}  # told in the row's text

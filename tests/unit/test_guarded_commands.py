@@ -112,3 +112,33 @@ async def test_what_has_no_key_is_appended_as_it_is(commands: ApplicationCommand
     events = SUBMITTED.recorded()
     assert await Appender(log, commands.clock).append(events, None, None) == await log.head()
     assert log.appends == [Append(events)]
+
+
+# -- an operator's retry of a failure ---------------------------------------------------------------------------------
+
+
+async def test_a_failure_is_retried_by_the_letter_that_tells_of_it(
+    commands: ApplicationCommands, log: RivalledLog
+) -> None:
+    loaded = await loaded_from(commands, FAILED)
+    failed_version = loaded.application.version
+    retried = await commands.retry_failure(APPLICATION_ID, failed_version, CAUSE)
+    assert retried
+    assert (retried.application.status, retried.position) == (Status.PENDING, await log.head())
+    assert await commands.retry_failure(APPLICATION_ID, failed_version, CAUSE) is None
+    assert await log.head() == retried.position
+
+
+async def test_a_failure_that_was_retried_at_that_moment_is_left_alone(
+    commands: ApplicationCommands, log: RivalledLog
+) -> None:
+    loaded = await loaded_from(commands, FAILED)
+    log.rivals = [[FAILED.retried().events[-1]]]
+    assert await commands.retry_failure(APPLICATION_ID, loaded.application.version, CAUSE) is None
+    assert await log.history() == list(FAILED.retried())
+
+
+async def test_what_is_no_failure_of_ours_is_not_retried(commands: ApplicationCommands) -> None:
+    loaded = await loaded_from(commands, FAILED)
+    assert await commands.retry_failure(APPLICATION_ID, loaded.application.version - 1, CAUSE) is None
+    assert await commands.retry_failure(KEY, 1, CAUSE) is None
