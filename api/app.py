@@ -6,7 +6,7 @@ from aiohttp import web
 
 from api import actions, applications, batches, details, events, health, lists, queue, root
 from api.broker import Broker
-from api.door import door, tell_ids
+from api.door import door, tell_headers
 from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
@@ -25,6 +25,7 @@ from api.keys import (
     TOKENS,
 )
 from api.publish_rates import PublishRates
+from api.response_headers import RESPONSE_HEADERS, ResponseHeaders
 from api.routing import add_routes
 from api.running import RUNNING, Running
 from domain.batch_commands import BatchCommands
@@ -83,7 +84,8 @@ def create_app(deps: Dependencies) -> web.Application:
     app[LEASES] = deps.leases
     app[HEALTH] = deps.health
     app[RUNNING] = Running()
+    app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
     add_routes(app, OPERATIONS)
-    app.on_response_prepare.append(tell_ids)
+    app.on_response_prepare.append(tell_headers)
     return app

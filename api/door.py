@@ -15,6 +15,7 @@ from api.health import HEALTH
 from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS
 from api.operations import Operation
 from api.request_log import OPERATION, in_progress
+from api.response_headers import RESPONSE_HEADERS
 from api.routing import ROUTES, UNMATCHED
 from api.running import RUNNING
 from domain.errors import NewerEvent
@@ -79,6 +80,7 @@ def _log_failure(kind: ErrorKind, error: Exception) -> None:
         logger.error("%s", kind.error, exc_info=error, extra={"event_type": event_type})
 
 
-async def tell_ids(request: web.Request, response: web.StreamResponse) -> None:
+async def tell_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Just before an answer begins, so that streams have them too."""
     tell_correlation_id(response.headers, request[CORRELATION_ID])
+    request.app[RESPONSE_HEADERS].tell(request, response, private=CLAIMS in request)

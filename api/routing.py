@@ -12,6 +12,7 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from api.errors import MethodNotAllowed, RouteNotFound
 from api.operations import VARIABLE, Bucket, Operation
+from api.response_headers import RESPONSE_HEADERS
 
 Routes = dict[AbstractRoute, Operation]
 
@@ -50,7 +51,9 @@ def _with_fallback(path: str, known: list[Operation]) -> list[Operation]:
     methods = {operation.method for operation in known}
     allowed = ", ".join(sorted(methods | ({hdrs.METH_HEAD} if hdrs.METH_GET in methods else set())))
 
-    async def refuse(_: web.Request) -> web.Response:
+    async def refuse(request: web.Request) -> web.Response:
+        if request.app[RESPONSE_HEADERS].is_preflight(request):
+            return request.app[RESPONSE_HEADERS].preflight(allowed)
         raise MethodNotAllowed(f"Allowed here: {allowed}", headers={hdrs.ALLOW: allowed})
 
     return [*known, Operation("*", path, refuse, public=True)]

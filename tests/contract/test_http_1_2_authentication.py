@@ -8,6 +8,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from api.app import OPERATIONS
+from api.operations import Operation
 from tests.api import SECRET, Answer, Api, User
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -28,11 +30,9 @@ def seconds_from_now(seconds: float) -> float:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).timestamp()
 
 
-@pytest.mark.parametrize(
-    "path", ["/applied", "/fail_applied", "/applied/x", "/fail_applied/x", "/applications/x/status"]
-)
-async def test_reads_need_a_token(api: Api, path: str) -> None:
-    answer = await api.ask("GET", path)
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if not one.public], ids=lambda one: one.endpoint)
+async def test_what_is_not_public_needs_a_token(api: Api, operation: Operation) -> None:
+    answer = await api.ask(operation.method, operation.endpoint.replace("{id}", "x"))
     answer.refused(401, "ERR_8001", "AuthenticationError")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
