@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, batches, details, events, health, lists, queue, root
+from api import actions, applications, batches, details, events, exports, health, lists, queue, root
 from api.broker import Broker
 from api.door import door, tell_headers
 from api.forms import FormReader
@@ -47,6 +47,7 @@ OPERATIONS = (
     *batches.operations,
     *lists.operations,
     *details.operations,
+    *exports.operations,
     *queue.operations,
 )
 

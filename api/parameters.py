@@ -17,6 +17,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DATETIME = re.compile(r"\d{4}-?\d{2}-?\d{2}[T ]\d{2}.*", re.ASCII)
 UNESCAPED_PLUS = re.compile(r"(.*[T ]\d{2}.*) (\d{2}:?(?:\d{2})?)", re.ASCII)  # `+` in a query is read as a space
 INTEGER = re.compile(r"-?[0-9]{1,18}")
+BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 DAY_ENDS = time(23, 59, 59, 999_000)  # times are whole milliseconds
 
 
@@ -72,6 +73,15 @@ def _end(text: object) -> object:
     return datetime.combine(at, DAY_ENDS, UTC) if DATE.fullmatch(text.strip()) else at
 
 
+def _boolean(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    if text.strip().lower() not in BOOLEANS:
+        raise ValueError("should be true, false, 1, 0, yes, no, on or off")
+    return BOOLEANS[text.strip().lower()]
+
+
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Begin = Annotated[datetime, BeforeValidator(_begin)]
 End = Annotated[datetime, BeforeValidator(_end)]

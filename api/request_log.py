@@ -3,6 +3,7 @@
 aiohttp calls it for all that it answers, also for what is not HTTP. Probes are logged at DEBUG: they come every second.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_request import BaseRequest
 
-from api.keys import CLAIMS, CORRELATION_ID
+from api.keys import CLAIMS, CORRELATION_ID, FIRST_BYTE_AT
 from api.operations import Bucket, Operation
 from infra import metrics
 
@@ -49,7 +50,7 @@ class RequestLog(AbstractAccessLogger):
         if endpoint != UNCOUNTED:
             labels = {"method": method_label(request), "endpoint": endpoint, "status_code": response.status}
             metrics.HTTP_REQUESTS_TOTAL.inc(**labels)
-            metrics.HTTP_REQUEST_DURATION_SECONDS.observe(time, **labels)
+            metrics.HTTP_REQUEST_DURATION_SECONDS.observe(_until_first_byte(request, time), **labels)
         level = logging.DEBUG if operation and operation.bucket is Bucket.NONE else logging.INFO
         if self.logger.isEnabledFor(level):
             self._write(level, request, response, time)
@@ -66,3 +67,9 @@ class RequestLog(AbstractAccessLogger):
             "duration": round(time, 6),
         }
         self.logger.log(level, "%s %s", request.method, response.status, extra=fields)
+
+
+def _until_first_byte(request: BaseRequest, time: float) -> float:
+    """Of exports and streams; of all others `time`, which ends with the last byte (contract metrics.md 1)."""
+    first = request.get(FIRST_BYTE_AT)
+    return time if first is None else max(0.0, time - (asyncio.get_running_loop().time() - first))

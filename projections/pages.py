@@ -82,6 +82,11 @@ def order_in(cursor: str) -> str:
     return order
 
 
+def index_of(filters: Filters) -> str:
+    """Of `projections/entries.py`. The database would guess from what it saw last."""
+    return "user_portal" if filters.portal else "user"
+
+
 @dataclass(frozen=True, slots=True)
 class PageQuery:
     """What reads a page of a list. `counters` is the live build of `totals`, if there is one."""
@@ -95,8 +100,7 @@ class PageQuery:
 
     @property
     def index(self) -> str:
-        """Of `projections/entries.py`. The database would guess from what it saw last."""
-        return "user_portal" if self.filters.portal else "user"
+        return index_of(self.filters)
 
     @property
     def pipeline(self) -> Pipeline:

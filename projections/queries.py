@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from domain.application_events import ApplicationSubmitted, Status
@@ -21,6 +22,7 @@ from domain.event import RecordedEvent
 from infra.coalesce import Coalescer
 from infra.mongo import Mongo, mongo_errors
 from projections import applied, batches, failed, status, totals
+from projections.exports import Export, Summary, summary_of
 from projections.live import VERSIONS, LiveBuilds, PositionWatch
 from projections.mongo_view import CHECKPOINT
 from projections.pages import BadCursor, Filters, PageQuery, cursor_of, order_in, parts
@@ -28,7 +30,18 @@ from projections.parked import parked_id
 from projections.read_model import Document
 from projections.view import BuildName
 
-__all__ = ["Answer", "BadCursor", "EntryList", "Filters", "Page", "Queries", "fold_batch", "fold_status"]
+__all__ = [
+    "Answer",
+    "BadCursor",
+    "EntryList",
+    "Export",
+    "Filters",
+    "Page",
+    "Queries",
+    "Summary",
+    "fold_batch",
+    "fold_status",
+]
 
 T = TypeVar("T")
 
@@ -157,6 +170,41 @@ class Queries:
         total = counted["count"] if counted else 0
         page, more = entries[:limit], len(entries) > limit
         return _Read(Page(page, cursor_of(page[-1]) if more else None, total, position), position, parked is not None)
+
+    # -- exports ------------------------------------------------------------------------------------------------------
+
+    async def export(
+        self, user_id: str, filters: Filters, kinds: Sequence[EntryList], at_least: int = 0
+    ) -> Answer[Export]:
+        """All entries of these lists. The position is what the first page of each will reflect at least."""
+        found = [
+            await self._reaching(kind.value, at_least, partial(self._stand, kind.value, user_id)) for kind in kinds
+        ]
+        position = min((one.position for one in found), default=at_least)
+        return Answer(Export(self._mongo, [one.value for one in found], user_id, filters), position)
+
+    async def export_summary(self, user_id: str, at_least: int = 0) -> Answer[Summary]:
+        async def read() -> _Read[Summary]:
+            build = await self._live.of(totals.NAME)
+            checkpoint = {"$unionWith": {"coll": str(build), "pipeline": [{"$match": {"_id": CHECKPOINT}}]}}
+            found = await self._aggregate(build, [{"$match": {"user_id": user_id}}, checkpoint])
+            if not found or found[-1]["_id"] != CHECKPOINT:
+                raise ReadModelBehind(f"The read model {totals.NAME} is being built")
+            return _Read(summary_of(found[:-1]), found[-1]["position"])
+
+        return await self._reaching(totals.NAME, at_least, read)
+
+    async def _stand(self, model: str, user_id: str) -> _Read[BuildName]:
+        """The live build, and how far it is for this user."""
+        build = await self._live.of(model)
+        concerns = {"$or": [{"_id": CHECKPOINT}, {"concerns": user_id}]}
+        with mongo_errors():
+            found = await self._mongo.snapshot(str(build)).find(concerns, {"position": True}).to_list(None)
+        positions = {one["_id"]: one["position"] for one in found}
+        if CHECKPOINT not in positions:
+            raise ReadModelBehind(f"The read model {model} is being built")
+        position = positions.pop(CHECKPOINT)
+        return _Read(build, min((one - 1 for one in positions.values()), default=position), bool(positions))
 
     # -- for roles ----------------------------------------------------------------------------------------------------
 
