@@ -164,7 +164,9 @@ async def then_the_lines_of_the_readme_work(up: Up, ports: dict[str, str]) -> No
     lines = lines.replace(":8019", f":{ports['SANDBOX_PORTAL_PORT']}")
     used = [line for line in lines.splitlines() if not line.startswith("make ")]
     printed = await shell('curl() { command curl --fail-with-body "$@"; echo; }\n' + "\n".join(used), up.folder)
-    assert printed.count('"status":"pending"') == 2, printed
+    assert printed.count('"status_url":') == 2, printed
+    first, again = [line for line in printed.splitlines() if line.startswith('{"batch_id"')]
+    assert first == again, "with the same idempotency key"
     assert '"taken_twice":0' in printed
 
 
