@@ -57,7 +57,7 @@ async def open_event_log(url: str, *, pool_size: int = 8, batch_max: int = 256) 
         raise
     try:
         database = _Database(adapter, calls)
-        await database.transaction(lambda session: session.execute(leases.CREATE))
+        await database.create(leases.CREATE)
         mapper = EventMapper()
         async with GroupCommit(adapter, mapper, batch_max) as writer, HeadPosition(adapter) as head:
             yield EventStore(_Log(adapter, mapper, writer, head, calls), leases.Leases(database), database)
@@ -144,6 +144,17 @@ class _Database:
             with self._adapter.writing() as session:
                 return work(session)
 
+        return await self._certain(run)
+
+    async def create(self, statements: Sequence[str]) -> None:
+        def run() -> None:
+            with self._adapter.appending() as session:
+                for statement in statements:
+                    session.execute(statement)
+
+        await self._certain(run)
+
+    async def _certain(self, run: Callable[[], T]) -> T:
         for _ in range(UNCERTAIN_TRIES):
             try:
                 return await self._calls.run(run)

@@ -12,7 +12,8 @@ from domain.ports import Claim
 from infra.log_database import LogDatabase, Session
 
 CREATE = (
-    "CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, expires DOUBLE PRECISION NOT NULL)"
+    "CREATE TABLE IF NOT EXISTS leases "
+    "(name TEXT PRIMARY KEY, holder TEXT NOT NULL, expires DOUBLE PRECISION NOT NULL)",
 )
 
 

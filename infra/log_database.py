@@ -84,3 +84,9 @@ class LogDatabase(Protocol):
 
         `work` may run again after a lost connection, so it must be repeatable.
         """
+
+    async def create(self, statements: Sequence[str]) -> None:
+        """Makes tables and indexes, each statement with `IF NOT EXISTS`. Raises a StoreError.
+
+        Under the log's lock, as PostgreSQL refuses who makes a table at the same moment as another process.
+        """

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 import orjson
 
-from domain.errors import StoreFailed
 from infra import metrics
 from infra.leases import holds
 from infra.log_database import LogDatabase, Session
@@ -87,15 +86,7 @@ class Progress:
 
 async def create_tables(database: LogDatabase) -> None:
     """Makes what is missing. Raises a StoreError."""
-
-    def work(session: Session) -> None:
-        for statement in CREATE:
-            session.execute(statement)
-
-    try:
-        await database.transaction(work)
-    except StoreFailed:  # PostgreSQL refuses who makes a table at the same moment as another process
-        await database.transaction(work)
+    await database.create(CREATE)
 
 
 async def read_totals(database: LogDatabase) -> Totals:

@@ -54,7 +54,7 @@ def log(tmp_path: Path) -> Iterator[Lossy]:
     adapter = Lossy(tmp_path / "events.db", 2)
     adapter.open()
     with adapter.writing() as session:
-        session.execute(leases.CREATE)
+        session.execute(*leases.CREATE)
     yield adapter
     adapter.close()
 

@@ -120,4 +120,4 @@ async def test_tables_may_be_made_by_many_at_the_same_moment(event_store_url: st
         async with open_event_log(event_store_url) as event_store:
             await create_tables(event_store.database)
 
-    await asyncio.gather(*(make() for _ in range(4)))
+    await asyncio.gather(*(make() for _ in range(8)))
