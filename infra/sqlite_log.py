@@ -6,6 +6,7 @@ order of commits, and a reader never skips one. Reads use connections of their o
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from infra.log_database import READ_BYTES, CommitUncertain, Row, StoredAt
 
 LOCK_TIMEOUT_SECONDS = 5
 LOCK_POLL_SECONDS = 0.0005
+CLOSE_SECONDS = 6.0  # longer than the lock is waited for
 WATCH_POLL_SECONDS = 0.004
 SELECT = "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events"
 SELECT_AFTER = (
@@ -88,6 +90,36 @@ class _Session:
         self._cursor.execute("RELEASE one")
 
 
+class _Users:
+    """The transactions that run. To close a connection in which another thread works crashes the whole process, and a
+    call that nobody waits for any more, cancelled or timed out, still works in its thread."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises StoreUnavailable once closed."""
+        with self._changed:
+            if self._closed:
+                raise StoreUnavailable("The event store is closed")
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def close(self) -> bool:
+        """Lets nobody in any more; whether all have left in time."""
+        with self._changed:
+            self._closed = True
+            return self._changed.wait_for(lambda: self._count == 0, CLOSE_SECONDS)
+
+
 class SqliteLog:
     """`LogAdapter` over one file; `path` and its folder are made when missing."""
 
@@ -95,6 +127,7 @@ class SqliteLog:
 
     def __init__(self, path: Path, pool_size: int) -> None:
         self._path, self._pool_size = path, pool_size
+        self._users = _Users()
 
     def open(self) -> None:
         with _store_errors():
@@ -116,12 +149,18 @@ class SqliteLog:
             raise
 
     def close(self) -> None:
-        self._reader.datastore.close()
-        self._writer.datastore.close()
+        """Connections that are still at work after CLOSE_SECONDS are left to the end of the process."""
+        if self._users.close():
+            self._reader.datastore.close()
+            self._writer.datastore.close()
 
     @contextmanager
     def appending(self) -> Iterator[_Session]:
-        with _store_errors(), self._writer.datastore.get_connection(commit=True) as connection:
+        with (
+            _store_errors(),
+            self._users.one(),
+            self._writer.datastore.get_connection(commit=True) as connection,
+        ):
             cursor = connection.cursor()
             _begin_immediate(cursor)
             try:
@@ -146,7 +185,7 @@ class SqliteLog:
         return self._select(SELECT_AFTER, (position, limit, READ_BYTES))
 
     def head(self) -> int:
-        with _store_errors():
+        with _store_errors(), self._users.one():
             return self._reader.max_notification_id() or 0
 
     def watch(self) -> "_Watcher":
@@ -155,7 +194,7 @@ class SqliteLog:
 
     def _select(self, sql: str, params: Sequence[object]) -> Sequence[StoredAt]:
         convert = self._reader.convert_originator_id
-        with _store_errors(), self._reader.datastore.transaction(commit=False) as cursor:
+        with _store_errors(), self._users.one(), self._reader.datastore.transaction(commit=False) as cursor:
             cursor.execute(sql, list(params))
             return [(StoredEvent(convert(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
 
