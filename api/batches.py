@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from api.cv_upload import store_cv
 from api.errors import SUBMISSION_ERRORS, InvalidJobData, Problem, RequestError, ValidationFailed, field_path
@@ -16,7 +16,7 @@ from api.form_fields import STYLE_MAX, Holds, Json, Pdf
 from api.forms import Form
 from api.idempotency import guard_of
 from api.ids import ApplicationId, BatchId
-from api.jobs import JobsDocument, check_jobs
+from api.jobs import EXAMPLE, JobsDocument, check_jobs
 from api.keys import AT_LEAST, BATCH_COMMANDS, CLAIMS, CORRELATION_ID, EVENT_LOG, QUERIES, SETTINGS
 from api.operations import Answer, Bucket, Operations
 from domain.application_events import Status
@@ -36,6 +36,8 @@ BATCH_ID = re.compile(r"[0-9a-f]{32}")
 
 class ItemDocument(JobsDocument):
     """One application of a batch."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [EXAMPLE], "style": "modern"}]})
 
     style: Annotated[str, Field(max_length=STYLE_MAX, examples=["modern"])] | None = None
 

@@ -15,6 +15,7 @@ def _id(example: str) -> dict[str, Any]:
 
 
 ApplicationId = Annotated[str, WithJsonSchema(_id(APPLICATION))]
+AppId = Annotated[str, WithJsonSchema(_id(APPLICATION))]
 BatchId = Annotated[str, WithJsonSchema(_id(BATCH))]
 StatusUrl = Annotated[str, Field(examples=[f"/applications/{APPLICATION}/status"])]
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from api.errors import Problem, ValidationFailed
-from api.ids import ApplicationId
+from api.ids import AppId, ApplicationId
 from api.keys import AT_LEAST, CLAIMS, QUERIES
 from api.operations import Answer, Operations
 from api.parameters import Begin, End, Limit, PortalFilter, Query
@@ -65,7 +65,7 @@ class Pagination(BaseModel):
 class ListView(BaseModel):
     """The newest submission first; the jobs of one application in their order."""
 
-    data: dict[str, EntryView]
+    data: dict[AppId, EntryView]
     pagination: Pagination
 
 

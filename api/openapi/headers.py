@@ -12,7 +12,7 @@ from api.positions import POSITION_HEADER
 EVERYWHERE = CORRELATION_HEADER, REQUEST_HEADER = CORRELATION_HEADERS
 LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 COUNT = {"type": "integer", "minimum": 0}
-LATEST_POSITION = 10**18 - 1
+LATEST_POSITION = 2**53 - 1  # what every reader of JSON can hold
 
 Node = dict[str, Any]
 

@@ -36,6 +36,12 @@ function prose(text) {
 
 const nameOf = (ref) => ref.slice(ref.lastIndexOf("/") + 1);
 
+// What an object holds under keys that nobody knows before.
+function valuesOf(schema) {
+  const found = schema.additionalProperties ?? Object.values(schema.patternProperties ?? {})[0];
+  return typeof found === "object" ? found : undefined;
+}
+
 class Reader {
   constructor(api) {
     this.api = api;
@@ -70,8 +76,8 @@ class Reader {
     if (depth > 6) return {};
     const made = {};
     for (const [name, schema] of Object.entries(found.properties || {})) made[name] = this.sample(schema, depth + 1);
-    const others = found.additionalProperties;
-    if (others && typeof others === "object") made[this.keyOf(found)] = this.sample(others, depth + 1);
+    const others = valuesOf(found);
+    if (others) made[this.keyOf(found)] = this.sample(others, depth + 1);
     return made;
   }
 
@@ -86,9 +92,7 @@ function typeOf(schema) {
   if (choices) return choices.flatMap((one, n) => [...(n ? [" or "] : []), ...typeOf(one)]);
   if (schema.contentSchema) return ["string of JSON: ", ...typeOf(schema.contentSchema)];
   if (schema.type === "array") return ["array of ", ...typeOf(schema.items || {})];
-  if (schema.type === "object" && schema.additionalProperties?.$ref) {
-    return ["object of ", ...typeOf(schema.additionalProperties)];
-  }
+  if (valuesOf(schema)?.$ref) return ["object of ", ...typeOf(valuesOf(schema))];
   if (schema.const !== undefined) return [JSON.stringify(schema.const)];
   if (schema.format === "binary") return [`file, ${schema.contentMediaType || "any"}`];
   return [[schema.type || "any"].flat().join(" or ")];
@@ -136,7 +140,7 @@ function curl(reader, path, method, operation) {
   const asked = parameters.filter((it) => it.in === "query" && (it.required || it.example !== undefined));
   const query = asked.map((one) => `${one.name}=${encodeURIComponent(value(one))}`).join("&");
   const parts = ["curl -s"];
-  if (method !== "get") parts.push(`-X ${method.toUpperCase()}`);
+  if (method === "delete" || (method === "post" && !operation.requestBody)) parts.push(`-X ${method.toUpperCase()}`);
   if (operation.security.length === 1) parts.push('-H "Authorization: Bearer $TOKEN"');
   parts.push(...formOf(reader, operation));
   parts.push(quoted(location.origin + address + (query && `?${query}`)));
@@ -173,15 +177,11 @@ function tell(text) {
   forgetting = setTimeout(() => (byId("told").textContent = ""), 3000);
 }
 
-function asked(reader, operation) {
-  const parameters = operation.parameters.map((one) => reader.resolve(one));
-  const kinds = { path: "In the path", query: "In the query", header: "Headers" };
-  return Object.entries(kinds).flatMap(([kind, title]) => {
-    const rows = parameters.filter((one) => one.in === kind);
-    if (!rows.length) return [];
-    const items = rows.map((one) => field(one.name, one.schema, one.required, one.description));
-    return [make("h4", {}, title), make("ul", { class: "fields" }, items)];
-  });
+function asked(reader, operation, place, title) {
+  const rows = operation.parameters.map((one) => reader.resolve(one)).filter((one) => one.in === place);
+  if (!rows.length) return [];
+  const items = rows.map((one) => field(one.name, one.schema, one.required, one.description));
+  return [make("h4", {}, title), make("ul", { class: "fields" }, items)];
 }
 
 function bodyOf(operation) {
@@ -214,11 +214,13 @@ function answer(reader, status, told) {
 function operationItem(reader, path, method, operation) {
   const heading = make("h3", {}, make("span", { class: `method ${method}` }, method.toUpperCase()),
     make("span", { class: "path" }, path));
-  const locked = operation.security.length === 1 ? make("span", { class: "mark" }, "🔒 token") : null;
+  const locked = operation.security.length === 1 ? make("span", { class: "mark" }, "needs a token") : null;
   const summary = make("summary", {}, heading, make("span", { class: "quiet" }, operation.summary), locked);
   const answers = Object.entries(operation.responses).map(([status, told]) => answer(reader, status, told));
   const parts = () => [prose(operation.description), make("h4", {}, "Call"),
-    command(curl(reader, path, method, operation)), asked(reader, operation), bodyOf(operation),
+    command(curl(reader, path, method, operation)), asked(reader, operation, "path", "In the path"),
+    asked(reader, operation, "query", "In the query"), bodyOf(operation),
+    asked(reader, operation, "header", "Headers, all optional"),
     make("h4", {}, "Answers"), answers];
   const words = [method, path, operation.operationId, operation.summary, operation.description,
     ...Object.keys(operation.responses)].join(" ");
