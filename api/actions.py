@@ -5,6 +5,7 @@ from pydantic import BaseModel
 
 from api.errors import ValidationFailed
 from api.idempotency import guard_of
+from api.ids import ApplicationId, StatusUrl
 from api.keys import CLAIMS, COMMANDS, CORRELATION_ID
 from api.operations import Answer, Operations
 from api.ownership import EntryId
@@ -21,22 +22,22 @@ from domain.errors import (
 from domain.event import Cause
 from infra import metrics
 
-operations = Operations()
+operations = Operations("Applications")
 
 
 class RetriedView(BaseModel):
     """An application whose failed jobs will be tried again."""
 
-    application_id: str
+    application_id: ApplicationId
     status: Status
-    status_url: str
+    status_url: StatusUrl
     message: str
 
 
 class CancelledView(BaseModel):
     """An application that was taken back."""
 
-    application_id: str
+    application_id: ApplicationId
     status: Status
     message: str
 
@@ -48,6 +49,7 @@ STATE_ERRORS = (ApplicationNotFound, JobNotFound, ApplicationState, ApplicationA
     "/applications/{application_id}/retry",
     answers=RetriedView,
     errors=(*STATE_ERRORS, ValidationFailed, IdempotencyKeyReused, DuplicateRequest),
+    writes=True,
 )
 async def retry(request: web.Request) -> Answer[RetriedView]:
     """Tries the failed jobs of a failed application again, with fresh attempts. Applied jobs stay as they are."""
@@ -57,7 +59,7 @@ async def retry(request: web.Request) -> Answer[RetriedView]:
     return Answer(_retried_view(loaded), loaded.position)
 
 
-@operations.delete("/applications/{application_id}", answers=CancelledView, errors=STATE_ERRORS)
+@operations.delete("/applications/{application_id}", answers=CancelledView, errors=STATE_ERRORS, writes=True)
 async def cancel(request: web.Request) -> Answer[CancelledView]:
     """Takes a pending application back: it is never processed, even if its message is queued already."""
     id = await _own(request)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, batches, details, events, exports, health, lists, queue, root
+from api import actions, applications, batches, details, docs, events, exports, health, lists, queue, root
 from api.broker import Broker
+from api.docs import DOCUMENTATION, Documentation
 from api.door import door, tell_headers
 from api.forms import FormReader
 from api.health import HEALTH, Health
@@ -40,6 +41,7 @@ from projections.queries import Queries
 
 OPERATIONS = (
     *root.operations,
+    *docs.operations,
     *health.operations,
     *applications.operations,
     *actions.operations,
@@ -87,6 +89,8 @@ def create_app(deps: Dependencies) -> web.Application:
     app[RUNNING] = Running()
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
+    app[DOCUMENTATION] = Documentation(OPERATIONS, settings)
     add_routes(app, OPERATIONS)
+    app.on_startup.append(app[DOCUMENTATION].prepare)
     app.on_response_prepare.append(tell_headers)
     return app

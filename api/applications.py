@@ -8,10 +8,11 @@ from pydantic import BaseModel, Field
 
 from api.cv_upload import store_cv
 from api.errors import SUBMISSION_ERRORS
-from api.form_fields import Json, Pdf, Text
+from api.form_fields import Holds, Json, Pdf, Style
 from api.forms import Form
 from api.idempotency import guard_of
-from api.jobs import parse_jobs
+from api.ids import ApplicationId, StatusUrl
+from api.jobs import JobsDocument, parse_jobs
 from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, SETTINGS
 from api.operations import Answer, Bucket, Operations
 from api.ownership import EntryId, find_status
@@ -21,23 +22,23 @@ from domain.errors import ApplicationNotFound, JobNotFound
 from domain.event import Cause
 from infra import metrics
 
-operations = Operations()
+operations = Operations("Applications")
 
 
 class SubmissionForm(Form):
-    """`jobs` holds `{"jobs": [job, ...]}`."""
+    """What an application is made of."""
 
-    jobs: Json
-    style: Annotated[Text, Field(max_length=100)] | None = None
-    cv: Pdf | None = None
+    jobs: Annotated[Json, Holds(JobsDocument)] = Field(description='`{"jobs": [job, ...]}`')
+    style: Style | None = None
+    cv: Pdf | None = Field(None, description="From which the documents are written")
 
 
 class SubmittedView(BaseModel):
     """An application that is stored, and will be processed."""
 
-    application_id: str
+    application_id: ApplicationId
     status: Status
-    status_url: str
+    status_url: StatusUrl
     job_count: int
     created_at: datetime
 
@@ -45,7 +46,7 @@ class SubmittedView(BaseModel):
 class StatusView(BaseModel):
     """Where one application stands."""
 
-    application_id: str
+    application_id: ApplicationId
     status: Status
     created_at: datetime
     updated_at: datetime
@@ -60,6 +61,7 @@ class StatusView(BaseModel):
     form=SubmissionForm,
     errors=SUBMISSION_ERRORS,
     bucket=Bucket.APPLICATIONS,
+    writes=True,
 )
 async def submit(request: web.Request, form: SubmissionForm) -> Answer[SubmittedView]:
     """A new application. Once this answers 200 it is durable, with its CV, and will be processed."""

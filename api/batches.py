@@ -3,19 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from api.cv_upload import store_cv
 from api.errors import SUBMISSION_ERRORS, InvalidJobData, Problem, RequestError, ValidationFailed, field_path
-from api.form_fields import Json, Pdf
+from api.form_fields import STYLE_MAX, Holds, Json, Pdf
 from api.forms import Form
 from api.idempotency import guard_of
-from api.jobs import check_jobs
+from api.ids import ApplicationId, BatchId
+from api.jobs import EXAMPLE, JobsDocument, check_jobs
 from api.keys import AT_LEAST, BATCH_COMMANDS, CLAIMS, CORRELATION_ID, EVENT_LOG, QUERIES, SETTINGS
 from api.operations import Answer, Bucket, Operations
 from domain.application_events import Status
@@ -27,23 +28,38 @@ from infra import metrics
 from projections.queries import Answer as Found
 from projections.queries import fold_batch
 
-operations = Operations()
+operations = Operations("Batches")
 
 ITEMS_MAX = 100
-STYLE_MAX = 100
 BATCH_ID = re.compile(r"[0-9a-f]{32}")
 
 
-class BatchForm(Form):
-    """`items` holds `[{"jobs": [job, ...], "style": string or null}, ...]`."""
+class ItemDocument(JobsDocument):
+    """One application of a batch."""
 
-    items: Json
-    cv: Pdf | None = None
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [EXAMPLE], "style": "modern"}]})
+
+    style: Annotated[str, Field(max_length=STYLE_MAX, examples=["modern"])] | None = None
+
+
+class ItemsDocument(RootModel[Annotated[list[ItemDocument], Field(min_length=1, max_length=ITEMS_MAX)]]):
+    """The applications of a batch."""
+
+
+class BatchForm(Form):
+    """What a batch is made of."""
+
+    items: Annotated[Json, Holds(ItemsDocument)] = Field(
+        description='`[{"jobs": [job, ...], "style": string or null}, ...]`'
+    )
+    cv: Pdf | None = Field(None, description="From which the documents are written")
 
 
 class ItemView(BaseModel):
-    index: int  # from 0
-    application_id: str
+    """One application of a batch. `index` counts from 0."""
+
+    index: int
+    application_id: ApplicationId
     status: Status
     error: str | None
 
@@ -51,7 +67,7 @@ class ItemView(BaseModel):
 class SubmittedBatchView(BaseModel):
     """A batch that is stored; each of its applications will be processed."""
 
-    batch_id: str
+    batch_id: BatchId
     status: BatchStatus
     total: int
     results: list[ItemView]
@@ -61,7 +77,7 @@ class SubmittedBatchView(BaseModel):
 class BatchView(BaseModel):
     """How far a batch is. `processed` counts the items that have ended."""
 
-    batch_id: str
+    batch_id: BatchId
     status: BatchStatus
     total: int
     processed: int
@@ -77,7 +93,7 @@ class CancelledBatchView(BaseModel):
     """`cancelled` counts the items that were taken back."""
 
     message: str
-    batch_id: str
+    batch_id: BatchId
     status: BatchStatus
     cancelled: int
 
@@ -88,6 +104,7 @@ class CancelledBatchView(BaseModel):
     form=BatchForm,
     errors=(*SUBMISSION_ERRORS, RequestError),
     bucket=Bucket.APPLICATIONS,
+    writes=True,
 )
 async def submit_batch(request: web.Request, form: BatchForm) -> Answer[SubmittedBatchView]:
     """Up to 100 new applications, all or none. Once this answers 200 they are durable, with the CV that they share."""
@@ -119,6 +136,7 @@ async def get_batch(request: web.Request) -> Answer[BatchView]:
     "/batch/applications/{batch_id}",
     answers=CancelledBatchView,
     errors=(BatchNotFound, ApplicationAlreadyProcessed),
+    writes=True,
 )
 async def cancel_batch(request: web.Request) -> Answer[CancelledBatchView]:
     """Takes back what is still pending of a batch. What is being processed runs to its end."""

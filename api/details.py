@@ -11,7 +11,7 @@ from api.ownership import EntryId, find_status
 from domain.errors import ApplicationNotFound, JobNotFound
 from projections.queries import EntryList
 
-operations = Operations()
+operations = Operations("Entries")
 
 
 class DetailsView(BaseModel):

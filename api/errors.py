@@ -163,8 +163,12 @@ KINDS: Mapping[type[DomainError], ErrorKind] = {
 
 
 def kind_of(error: BaseException) -> ErrorKind:
-    """The row of its class, or of the nearest class above it."""
-    return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
+    return kind_of_class(type(error))
+
+
+def kind_of_class(error: type[BaseException]) -> ErrorKind:
+    """Its row, or that of the nearest class above it."""
+    return next((KINDS[cls] for cls in error.__mro__ if cls in KINDS), INTERNAL)
 
 
 # What only submissions answer with, besides what any call can.

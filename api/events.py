@@ -10,13 +10,14 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
+from api.ids import ApplicationId
 from api.keys import CLAIMS, EVENT_LOG
 from api.operations import Answer, Operations
 from api.ownership import EntryId
 from domain.errors import ApplicationNotFound, JobNotFound
 from domain.event import RecordedEvent
 
-operations = Operations()
+operations = Operations("Applications")
 
 HIDDEN = {"documents", "cv", "brief"}  # large, the CV's key, and what only the queue needs
 
@@ -36,7 +37,7 @@ class EventView(BaseModel):
 class EventsView(BaseModel):
     """The oldest first."""
 
-    application_id: str
+    application_id: ApplicationId
     events: list[EventView]
 
 

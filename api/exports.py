@@ -4,23 +4,23 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator
-from typing import IO
+from typing import IO, Annotated
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.errors import ValidationFailed
 from api.export_csv import csv_of
 from api.keys import AT_LEAST, CLAIMS, CLOCK, FIRST_BYTE_AT, QUERIES
-from api.operations import Answer, Operations
-from api.parameters import Begin, Boolean, End, Query
+from api.operations import Answer, Media, Operations
+from api.parameters import Begin, Boolean, End, PortalFilter, Query
 from api.positions import POSITION_HEADER
 from projections.queries import Answer as Found
 from projections.queries import EntryList, Export, Filters
 
 logger = logging.getLogger(__name__)
 
-operations = Operations()
+operations = Operations("Exports")
 
 CSV = "text/csv; charset=utf-8"
 CHUNK_BYTES = 256 * 1024
@@ -37,9 +37,9 @@ class SummaryView(BaseModel):
 
 
 class ExportQuery(Query):
-    include_successful: Boolean = True
-    include_failed: Boolean = True
-    portal: str | None = None
+    include_successful: Annotated[Boolean, Field(description="With the jobs that were applied")] = True
+    include_failed: Annotated[Boolean, Field(description="With the jobs that failed")] = True
+    portal: PortalFilter | None = None
     date_from: Begin | None = None
     date_to: End | None = None
 
@@ -55,7 +55,7 @@ class ExportQuery(Query):
 
 
 class CsvQuery(ExportQuery):
-    stream: Boolean = False
+    stream: Annotated[Boolean, Field(description="Sent as it is made, without a `Content-Length`")] = False
 
 
 @operations.get("/export/summary", answers=SummaryView, reads=True)
@@ -72,7 +72,7 @@ async def get_summary(request: web.Request) -> Answer[SummaryView]:
     return Answer(view, found.position)
 
 
-@operations.get("/export/csv", answers=None, query=CsvQuery, errors=(ValidationFailed,), reads=True)
+@operations.get("/export/csv", answers=Media(CSV, file=True), query=CsvQuery, errors=(ValidationFailed,), reads=True)
 async def get_csv(request: web.Request, query: CsvQuery) -> web.StreamResponse:
     """The caller's entries as CSV. `stream=true` sends it as it is made, and needs no room for it on the server."""
     found = await request.app[QUERIES].export(request[CLAIMS].user_id, query.filters, query.kinds, request[AT_LEAST])

@@ -6,11 +6,14 @@ A field refuses what cannot be accepted as soon as that is known, so that no mor
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from api.errors import InvalidJobData, InvalidResumeFormat, Problem, RequestError, ResumeTooLarge, ValidationFailed
 
 TEXT_MAX_BYTES = 64 * 1024
+STYLE_MAX = 100  # characters
 JSON_MAX_BYTES = 4 * 1024 * 1024
 PDF_TYPE, PDF_MARK, PDF_MARK_WITHIN = "application/pdf", b"%PDF-", 1024
 CHARSETS = frozenset(
@@ -31,10 +34,22 @@ class MaxBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """What the JSON in a field is, for who reads the OpenAPI document."""
+
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
 class Pdf:
     """An uploaded PDF."""
 
     content: bytes
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        limit = {"setting": "max_cv_bytes"}
+        return {"type": "string", "format": "binary", "contentMediaType": PDF_TYPE, "maxLength": limit}
 
 
 def _decoded(value: object) -> object:
@@ -46,6 +61,7 @@ def _decoded(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_decoded)]
 Json = Annotated[bytes, MaxBytes(JSON_MAX_BYTES, InvalidJobData)]
+Style = Annotated[Text, Field(max_length=STYLE_MAX, description="Of the documents, in words", examples=["modern"])]
 
 
 # -- what comes in ----------------------------------------------------------------------------------------------------

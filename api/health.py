@@ -22,13 +22,16 @@ from domain.errors import StoreTimeout
 MONGODB, RABBITMQ, EVENT_STORE = "mongodb", "rabbitmq", "event_store"
 SERVICE = "application-manager-service"
 VERSION = version(SERVICE)
+WELL_OR_NOT = (200, 503)
 
 Check = Callable[[], Awaitable[object]]  # raises when the dependency does not answer, or answers False
 
-operations = Operations()
+operations = Operations("Service")
 
 
 class LiveView(BaseModel):
+    """It serves."""
+
     status: Literal["alive"] = "alive"
     timestamp: datetime
 
@@ -37,6 +40,8 @@ Readiness = Literal["ready", "not_ready"]
 
 
 class ReadyView(BaseModel):
+    """Whether it can take requests. RabbitMQ is told, and does not count."""
+
     status: Readiness
     timestamp: datetime
     checks: dict[str, Readiness]
@@ -46,6 +51,8 @@ Healthiness = Literal["healthy", "unhealthy"]
 
 
 class DependencyView(BaseModel):
+    """How one of the servers is that it depends on."""
+
     name: str
     status: Healthiness
     latency_ms: float | None
@@ -53,6 +60,8 @@ class DependencyView(BaseModel):
 
 
 class HealthView(BaseModel):
+    """All that it depends on."""
+
     status: Healthiness
     version: str
     service: str = SERVICE
@@ -115,7 +124,7 @@ async def get_live(request: web.Request) -> Answer[LiveView]:
     return Answer(LiveView(timestamp=request.app[CLOCK].now()))
 
 
-@operations.get("/health/ready", answers=ReadyView, bucket=Bucket.NONE, public=True)
+@operations.get("/health/ready", answers=ReadyView, bucket=Bucket.NONE, public=True, statuses=WELL_OR_NOT)
 async def get_ready(request: web.Request) -> Answer[ReadyView]:
     """Whether it can take requests."""
     ready, checks = await request.app[HEALTH].readiness()
@@ -123,8 +132,8 @@ async def get_ready(request: web.Request) -> Answer[ReadyView]:
     return Answer(view, status=200 if ready else 503)
 
 
-@operations.get("/health", answers=HealthView, bucket=Bucket.NONE, public=True)
-@operations.get("/healthcheck", answers=HealthView, bucket=Bucket.NONE, public=True)
+@operations.get("/healthcheck", answers=HealthView, bucket=Bucket.NONE, public=True, statuses=WELL_OR_NOT)
+@operations.get("/health", answers=HealthView, bucket=Bucket.NONE, public=True, statuses=WELL_OR_NOT)
 async def get_health(request: web.Request) -> Answer[HealthView]:
     """The process with all that it depends on."""
     found = await request.app[HEALTH].dependencies()

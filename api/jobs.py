@@ -4,13 +4,27 @@ The number of jobs is looked at before any of them, and no more problems are loo
 document costs no more than a good one.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 from api.errors import DETAILS_MAX, InvalidJobData, Problem, field_path, problems_of
 from domain.job import Job
+
+MOST_JOBS = "max_jobs_per_application"  # the setting
+
+
+EXAMPLE: JsonDict = {"title": "Baker", "company_name": "Bread & Co", "location": "Graz", "portal": "sandbox"}
+
+
+class JobsDocument(BaseModel):
+    """The jobs of one application."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [EXAMPLE]}]})
+
+    jobs: Annotated[list[Job], Field(min_length=1, json_schema_extra={"maxItems": {"setting": MOST_JOBS}})]
 
 
 def parse_jobs(document: bytes, most: int) -> tuple[Job, ...]:

@@ -2,29 +2,30 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from api.errors import Problem, ValidationFailed
+from api.ids import AppId, ApplicationId
 from api.keys import AT_LEAST, CLAIMS, QUERIES
 from api.operations import Answer, Operations
-from api.parameters import Begin, End, Limit, Query
+from api.parameters import Begin, End, Limit, PortalFilter, Query
 from domain.job import Job
 from projections.queries import BadCursor, EntryList, Filters
 
-operations = Operations()
+operations = Operations("Entries")
 
 
 class ListQuery(Query):
     """Filters combine with AND. Those that were sent for a page must be sent again with its cursor."""
 
     limit: Limit = 20
-    cursor: str | None = None
-    portal: str | None = None
-    company_name: str | None = None
-    title: str | None = None
+    cursor: Annotated[str, Field(description="`next_cursor` of the page before")] | None = None
+    portal: PortalFilter | None = None
+    company_name: Annotated[str, Field(description="A part of it, in any case")] | None = None
+    title: Annotated[str, Field(description="A part of it, in any case")] | None = None
     date_from: Begin | None = None
     date_to: End | None = None
 
@@ -39,17 +40,22 @@ class ListQuery(Query):
         )
 
 
+EntryStatus = Annotated[str, WithJsonSchema({"type": "string", "enum": ["success", "failed"]})]
+
+
 class EntryView(Job):
     """One job as its user gave it, and what became of it."""
 
-    application_id: str
-    status: str
-    created_at: datetime  # of the submission
+    application_id: ApplicationId
+    status: EntryStatus
+    created_at: Annotated[datetime, Field(description="Of the submission")]
     applied_at: datetime | None
     error_reason: str | None
 
 
 class Pagination(BaseModel):
+    """Where a page stands. The next one is asked for with `next_cursor`, null on the last."""
+
     limit: int
     next_cursor: str | None
     has_more: bool
@@ -59,7 +65,7 @@ class Pagination(BaseModel):
 class ListView(BaseModel):
     """The newest submission first; the jobs of one application in their order."""
 
-    data: dict[str, EntryView]
+    data: dict[AppId, EntryView]
     pagination: Pagination
 
 

@@ -1,12 +1,13 @@
-"""What a handler declares about itself, beside itself and once: the source of routing, validation and answers.
+"""What a handler declares about itself, beside itself and once: the source of routing, validation, answers and OpenAPI.
 
 A handler takes the request and, if it declares a query or a form, that one parsed. It gives an Answer, or a response of
 its own for what is not JSON. `reads` says that it answers from a read model: then a position that the request names
-is checked before, and stands in `request[AT_LEAST]` (contract http.md 1.6).
+is checked before, and stands in `request[AT_LEAST]`; `writes`, that it appends to the log. The answer of either tells a
+position (contract http.md 1.6).
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -40,6 +41,14 @@ class Bucket(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """An answer that is not JSON of ours, by its content type; `file`: it comes with a name to be saved under."""
+
+    content_type: str
+    file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Answer(Generic[V]):
     """`position`: what a write got, or what a read reflects at least."""
 
@@ -56,18 +65,25 @@ WithForm = Callable[[web.Request, F], Handled[V]]
 
 @dataclass(frozen=True)
 class Operation:
-    """`public`: needs no token. `errors`: its own, besides those that any call can have."""
+    """`public`: needs no token. `errors`: its own, besides those that any call can have.
+
+    `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when.
+    """
 
     method: str
     path: str
     handler: Callable[..., Handled[Any]]
-    answers: type[BaseModel] | None = None
+    answers: type[BaseModel] | Media | None = None
     query: type[Query] | None = None
     form: type[Form] | None = None
     errors: tuple[type[DomainError], ...] = ()
     bucket: Bucket = Bucket.REQUESTS
     public: bool = False
     reads: bool = False
+    writes: bool = False
+    statuses: tuple[int, ...] = (200,)
+    bodiless: Mapping[int, str] = field(default_factory=dict)
+    tag: str = ""
 
     @cached_property
     def endpoint(self) -> str:
@@ -107,12 +123,16 @@ class Options(TypedDict, total=False):
     bucket: Bucket
     public: bool
     reads: bool
+    writes: bool
+    statuses: tuple[int, ...]
+    bodiless: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The operations of one resource."""
+    """The operations of one resource. Those of one `tag` stand together in the OpenAPI document."""
 
+    tag: str = ""
     declared: list[Operation] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Operation]:
@@ -120,23 +140,22 @@ class Operations:
 
     @overload
     def get(
-        self, path: str, *, answers: type[V] | None, query: type[Q], **options: Unpack[Options]
+        self, path: str, *, answers: type[V] | Media, query: type[Q], **options: Unpack[Options]
     ) -> Callable[[WithQuery[Q, V]], WithQuery[Q, V]]: ...
 
     @overload
     def get(
-        self, path: str, *, answers: type[V] | None, **options: Unpack[Options]
+        self, path: str, *, answers: type[V] | Media, **options: Unpack[Options]
     ) -> Callable[[Plain[V]], Plain[V]]: ...
 
     def get(
         self,
         path: str,
         *,
-        answers: type[BaseModel] | None,
+        answers: type[BaseModel] | Media,
         query: type[Query] | None = None,
         **options: Unpack[Options],
     ) -> Callable[[Any], Any]:
-        """`answers=None`: what it answers with is not JSON."""
         return self._declare("GET", path, answers, query=query, **options)
 
     @overload
@@ -166,9 +185,11 @@ class Operations:
     def delete(self, path: str, *, answers: type[V], **options: Unpack[Options]) -> Callable[[Plain[V]], Plain[V]]:
         return self._declare("DELETE", path, answers, **options)
 
-    def _declare(self, method: str, path: str, answers: type[BaseModel] | None, **options: Any) -> Callable[[Any], Any]:
+    def _declare(
+        self, method: str, path: str, answers: type[BaseModel] | Media, **options: Any
+    ) -> Callable[[Any], Any]:
         def declare(handler: Callable[..., Handled[Any]]) -> Callable[..., Handled[Any]]:
-            self.declared.append(Operation(method, path, handler, answers, **options))
+            self.declared.append(Operation(method, path, handler, answers, tag=self.tag, **options))
             return handler
 
         return declare

@@ -83,6 +83,7 @@ def _boolean(text: object) -> object:
 
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Integer = Annotated[int, BeforeValidator(_integer)]
-Begin = Annotated[datetime, BeforeValidator(_begin)]
-End = Annotated[datetime, BeforeValidator(_end)]
-Limit = Annotated[Integer, Field(ge=1, le=100)]
+Begin = Annotated[datetime, BeforeValidator(_begin), Field(description="Submitted at that time or later")]
+End = Annotated[datetime, BeforeValidator(_end), Field(description="Submitted until then; a date is that whole day")]
+Limit = Annotated[Integer, Field(ge=1, le=100, description="Entries of a page")]
+PortalFilter = Annotated[str, Field(description="The whole name, in any case")]

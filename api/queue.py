@@ -21,7 +21,7 @@ from domain.ports import Claim
 from infra.dead_letters import Letter, Taker, purge, taking
 from infra.rabbitmq import BrokerError, BrokerRefused, find_queue
 
-operations = Operations()
+operations = Operations("Queues")
 
 REPROCESS_SECONDS = 60.0  # a call that takes longer ends with what it has done; call again for the rest
 KEY_SECONDS = REPROCESS_SECONDS + 30.0  # for the append under way at that moment, too
@@ -37,6 +37,8 @@ class QueueView(BaseModel):
 
 
 class DeadLettersView(BaseModel):
+    """Where dead letters wait."""
+
     name: str
     messages: int
     consumers: int
@@ -50,12 +52,16 @@ class QueuesView(BaseModel):
 
 
 class PurgedView(BaseModel):
+    """How many dead letters were removed."""
+
     purged: int
     queue: str
 
 
 class ReprocessQuery(Query):
-    limit: Annotated[Integer, Field(ge=1)] | None = None
+    """All that are there when the call begins, unless `limit` says fewer."""
+
+    limit: Annotated[Integer, Field(ge=1, description="At most so many letters")] | None = None
 
 
 class ReprocessedView(BaseModel):
@@ -97,6 +103,7 @@ async def purge_dead_letters(request: web.Request) -> Answer[PurgedView]:
     answers=ReprocessedView,
     query=ReprocessQuery,
     errors=(InsufficientPermissions, *BROKER_ERRORS, ValidationFailed, IdempotencyKeyReused, DuplicateRequest),
+    writes=True,
 )
 async def reprocess_dead_letters(request: web.Request, query: ReprocessQuery) -> Answer[ReprocessedView]:
     """Tries the applications of the dead letters again that have failed by what the letter tells, and removes it.

@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.tokens import sign_token
 from projections.projector import run_projector
 from tests.builders import ApplicationStory, an_application
+from tests.document import check_answer
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 NOWHERE = {"rabbitmq_url": "amqp://guest:guest@127.0.0.1:1/"}  # nothing listens there
@@ -87,8 +88,7 @@ class User:
 
     async def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any) -> Answer:
         sent = {"Authorization": f"Bearer {self.token}", **(headers or {})}
-        async with self.http.request(method, self.url + path, headers=sent, allow_redirects=False, **more) as response:
-            return Answer(response.status, response.headers, await response.read())
+        return await _ask(self.http, method, self.url + path, headers=sent, **more)
 
     async def get(self, path: str, *, at_least: int | None = None, **query: str) -> Answer:
         headers = {} if at_least is None else {"X-Event-Position": str(at_least)}
@@ -126,8 +126,7 @@ class Api:
 
     async def ask(self, method: str, path: str, **more: Any) -> Answer:
         """Without a token."""
-        async with self.http.request(method, self.url + path, allow_redirects=False, **more) as response:
-            return Answer(response.status, response.headers, await response.read())
+        return await _ask(self.http, method, self.url + path, **more)
 
     async def stored(self, answer: Answer) -> ApplicationSubmitted:
         """What the log holds of a submission."""
@@ -157,6 +156,14 @@ class Api:
         finally:
             writer.close()
             await writer.wait_closed()
+
+
+async def _ask(http: aiohttp.ClientSession, method: str, url: str, **more: Any) -> Answer:
+    """Every answer is held against the OpenAPI document."""
+    async with http.request(method, url, allow_redirects=False, **more) as response:
+        answer = Answer(response.status, response.headers, await response.read())
+    check_answer(method, response.request_info.url.raw_path, answer.status, answer.headers, answer.body)
+    return answer
 
 
 def a_story(user: User, *, at: datetime | None = None) -> ApplicationStory:

@@ -12,7 +12,7 @@ Row = tuple[str, str, str, str]  # method, path, who may call, bucket
 LATER = {
     *("GET /export/excel", "GET /applications", "GET /batch/applications"),
     "GET /projections",
-    *("GET /projections/parked", "GET /stream/status", "GET /openapi.json", "GET /docs", "GET /console/"),
+    *("GET /projections/parked", "GET /stream/status", "GET /console/"),
 }
 BUCKETS = {
     "none": Bucket.NONE,
