@@ -36,7 +36,7 @@ from domain.ports import Clock, EventLog
 from domain.retry import RetryPolicy
 from infra.cv_store import CvStore
 from infra.settings import Settings
-from infra.tokens import TokenVerifier
+from infra.tokens import Tokens
 from projections.queries import Queries
 
 OPERATIONS = (
@@ -67,6 +67,7 @@ class Dependencies:
     broker: Broker
     publish_rates: PublishRates
     leases: Leases
+    tokens: Tokens
 
 
 def create_app(deps: Dependencies) -> web.Application:
@@ -79,7 +80,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[BATCH_COMMANDS] = BatchCommands(deps.log, deps.clock)
     app[QUERIES] = deps.queries
     app[CVS] = deps.cvs
-    app[TOKENS] = TokenVerifier(settings.secret_key.get_secret_value(), settings.algorithm)
+    app[TOKENS] = deps.tokens
     app[CLOCK] = deps.clock
     app[FORMS] = FormReader(settings.max_body_bytes, settings.max_cv_bytes)
     app[BROKER] = deps.broker

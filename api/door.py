@@ -42,7 +42,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _answer(request: web.Request, handler: Handler, operation: Operation) -> web.StreamResponse:
     try:
         if not operation.public:
-            request[CLAIMS] = authenticate(request)
+            request[CLAIMS] = await authenticate(request)
         return await handler(request)
     except web.HTTPException as error:
         refused = HTTP_ERRORS.get(error.status, RequestError)(error.reason)
@@ -53,10 +53,14 @@ async def _answer(request: web.Request, handler: Handler, operation: Operation) 
         return _refused(request, error)
 
 
-def authenticate(request: web.Request) -> Claims:
-    """Raises AuthenticationRequired, InvalidToken or TokenExpired."""
-    token = bearer_token(request.headers.get(hdrs.AUTHORIZATION))
-    return request.app[TOKENS].verify(token, request.app[CLOCK].now())
+async def authenticate(request: web.Request) -> Claims:
+    """Who calls, by his header. Raises AuthenticationRequired, and what `verify_token` raises."""
+    return await verify_token(request.app, bearer_token(request.headers.get(hdrs.AUTHORIZATION)))
+
+
+async def verify_token(app: web.Application, token: str) -> Claims:
+    """What a token says, wherever it stood. Raises InvalidToken, TokenExpired or IssuerUnavailable."""
+    return await app[TOKENS].verify(token, app[CLOCK].now())
 
 
 def _refused(request: web.Request, error: Exception) -> web.Response:

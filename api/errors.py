@@ -133,6 +133,13 @@ KINDS: Mapping[type[DomainError], ErrorKind] = {
     domain.AuthenticationRequired: ErrorKind("ERR_8001", "AuthenticationError", 401, headers=BEARER),
     domain.InvalidToken: ErrorKind("ERR_8001", "InvalidTokenError", 401, headers=BEARER),
     domain.TokenExpired: ErrorKind("ERR_8002", "TokenExpiredError", 401, headers=BEARER),
+    domain.IssuerUnavailable: ErrorKind(  # not a bad token: it may be tried again
+        "ERR_1008",
+        "OverloadedError",
+        503,
+        "Tokens cannot be checked now, as their issuer cannot be asked for its keys; nothing was stored",
+        _retry_after(5),
+    ),
     domain.InsufficientPermissions: ErrorKind("ERR_8003", "InsufficientPermissionsError", 403),
     domain.StoreError: ErrorKind("ERR_5001", "DatabaseOperationError", 500, "A store refused a command"),
     domain.StoreFailed: ErrorKind("ERR_5001", "DatabaseOperationError", 500, "A store refused a command"),

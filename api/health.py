@@ -1,7 +1,8 @@
 """/health*: whether this process lives, can take requests, and what it depends on (contract http.md 10).
 
 The checks run side by side over the connections in use, each with an end. The process is not ready while it ends, and
-for good once it has met an event of a newer release (design 4).
+for good once it has met an event of a newer release (design 4). Nor is it while it has no keys to check tokens with
+(OIDC_ISSUER), though the published list of checks has none for that: a release with a wrong issuer takes no requests.
 """
 
 import asyncio
@@ -81,10 +82,12 @@ class Checked:
 
 @dataclass(slots=True)
 class Health:
-    """`checks`: of each dependency. `models_ready`: whether each read model can be read. `seconds`: for one check."""
+    """`checks`: of each dependency. `models_ready`: whether each read model can be read. `tokens_ready`: whether tokens
+    can be checked. `seconds`: for one check."""
 
     checks: Mapping[str, Check]
     models_ready: Check
+    tokens_ready: Callable[[], bool]
     seconds: float
     ending: bool = False
     too_old: bool = False  # for what the log holds
@@ -101,7 +104,7 @@ class Health:
         if self.too_old:
             failing.add(EVENT_STORE)
         told: Mapping[str, Readiness] = {name: "not_ready" if name in failing else "ready" for name in self.checks}
-        return not self.ending and not failing - {RABBITMQ}, told
+        return not self.ending and self.tokens_ready() and not failing - {RABBITMQ}, told
 
     async def _run(self, name: str, check: Check) -> Checked:
         began = time.monotonic()

@@ -11,7 +11,7 @@ from domain.ports import Claims as Leases
 from domain.ports import Clock, EventLog
 from infra.cv_store import CvStore
 from infra.settings import Settings
-from infra.tokens import Claims, TokenVerifier
+from infra.tokens import Claims, Tokens
 from projections.queries import Queries
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
@@ -20,7 +20,7 @@ COMMANDS = web.AppKey("COMMANDS", ApplicationCommands)
 BATCH_COMMANDS = web.AppKey("BATCH_COMMANDS", BatchCommands)
 QUERIES = web.AppKey("QUERIES", Queries)
 CVS = web.AppKey("CVS", CvStore)
-TOKENS = web.AppKey("TOKENS", TokenVerifier)
+TOKENS: web.AppKey[Tokens] = web.AppKey("TOKENS")
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
 BROKER = web.AppKey("BROKER", Broker)
 PUBLISH_RATES = web.AppKey("PUBLISH_RATES", PublishRates)

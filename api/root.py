@@ -71,6 +71,6 @@ def _weight(options: str) -> float:
 async def get_metrics(request: web.Request) -> web.Response:
     """The metrics of this process, for Prometheus. A token is needed only if the settings say so."""
     if request.app[SETTINGS].metrics_auth_required:
-        authenticate(request)
+        await authenticate(request)
     body = await asyncio.to_thread(exposition, Role.API)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})

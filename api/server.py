@@ -1,7 +1,8 @@
 """The API as a process: its stores opened, the application served, all closed in order.
 
 It serves as soon as the event store is open. MongoDB and RabbitMQ may be away: submissions without a CV need neither,
-reads answer 503 until MongoDB is back. When it is told to stop, it first says that it is not ready, then takes no new
+reads answer 503 until MongoDB is back. So may OIDC_ISSUER: until its keys are there, every token gets 503, and the
+process is not ready. When it is told to stop, it first says that it is not ready, then takes no new
 connection; what runs gets SHUTDOWN_GRACE_SECONDS, and so do requests on connections that are still open. Killed
 instead, it loses nothing that it has answered: what is answered is durable.
 """
@@ -25,11 +26,14 @@ from infra import metrics
 from infra.clock import SystemClock
 from infra.cv_store import CvStore
 from infra.event_log import open_event_log
+from infra.issuer_keys import IssuerKeys
+from infra.issuer_tokens import IssuerTokens
 from infra.memory import rare_collections
 from infra.mongo import Mongo
 from infra.relay_store import create_tables
 from infra.role_server import CannotListen
 from infra.settings import Settings
+from infra.tokens import SecretTokens, Tokens
 from projections.queries import Queries
 
 logger = logging.getLogger(__name__)
@@ -65,21 +69,42 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
         ) as event_store,
         Mongo.of(settings) as mongo,
         Broker(settings.rabbitmq_url, settings.application_processing_queue) as broker,
+        _tokens(settings) as tokens,
     ):
         await create_tables(event_store.database)
         queries = Queries(mongo, settings.read_wait_seconds)
         checks = {MONGODB: mongo.ping, RABBITMQ: broker.ping, EVENT_STORE: event_store.ping}
-        health = Health(checks, queries.ready, settings.health_check_timeout_seconds)
+        health = Health(checks, queries.ready, lambda: tokens.ready, settings.health_check_timeout_seconds)
         rates = PublishRates()
         refreshing = asyncio.create_task(Gauges(event_store, queries, broker, clock, names, rates).keep_fresh())
         try:
             yield Dependencies(
-                settings, event_store.log, queries, CvStore(mongo), health, clock, broker, rates, event_store.claims
+                settings=settings,
+                log=event_store.log,
+                queries=queries,
+                cvs=CvStore(mongo),
+                health=health,
+                clock=clock,
+                broker=broker,
+                publish_rates=rates,
+                leases=event_store.claims,
+                tokens=tokens,
             )
         finally:
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await refreshing
+
+
+@contextlib.asynccontextmanager
+async def _tokens(settings: Settings) -> AsyncIterator[Tokens]:
+    """Of the issuer, if there is one; it may be away."""
+    issuer, audience = settings.oidc_issuer, settings.oidc_audience
+    if issuer is None or audience is None:
+        yield SecretTokens(settings.secret_key.get_secret_value(), settings.algorithm)
+        return
+    async with IssuerKeys(issuer) as keys:
+        yield IssuerTokens(keys, issuer=issuer, audience=audience, user_claim=settings.oidc_user_claim)
 
 
 async def listen(server: HttpServer, host: str, port: int) -> web.TCPSite:

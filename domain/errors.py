@@ -64,6 +64,10 @@ class TokenExpired(DomainError):
     """The token's `exp` has passed."""
 
 
+class IssuerUnavailable(DomainError):
+    """What would tell whether the token is good, the keys of its issuer, cannot be had now. Nothing was stored."""
+
+
 class InsufficientPermissions(DomainError):
     """The caller lacks the admin claim."""
 

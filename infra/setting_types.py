@@ -5,7 +5,7 @@ Each check says what is wrong without the text itself, as that may be a secret; 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -106,6 +106,24 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return check
 
 
+def _issuer(value: str) -> str:
+    address = urlsplit(_url("http", "https")(value))
+    if "@" in address.netloc or "?" in value or "#" in value:
+        raise ValueError("should be an issuer's URL to the letter: no user, no query, no fragment")
+    return value
+
+
+def leaves_in_the_clear(value: str) -> bool:
+    """Whether what goes there can be read on the way: plain http that leaves this machine."""
+    address = urlsplit(value)
+    host = address.hostname or ""
+    try:
+        is_here = ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    return address.scheme == "http" and not is_here
+
+
 def _event_store(value: str) -> str:
     address = _url("sqlite", "postgresql")(value.replace("sqlite:///", "sqlite://local/", 1))
     if not urlsplit(address).path.strip("/"):
@@ -132,6 +150,7 @@ Portals = Annotated[dict[str, dict[str, Any]], BeforeValidator(_portals)]
 Upper = BeforeValidator(_upper)
 Lower = BeforeValidator(_lower)
 QueueName = Annotated[str, AfterValidator(_queue)]
+IssuerUrl = Annotated[str, AfterValidator(_issuer)]
 HttpUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 MongoUri = Annotated[str, AfterValidator(_url("mongodb", "mongodb+srv"))]
 AmqpUrl = Annotated[str, AfterValidator(_url("amqp", "amqps"))]

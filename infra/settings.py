@@ -22,6 +22,7 @@ from infra.setting_types import (
     EventStoreUrl,
     Flag,
     HttpUrl,
+    IssuerUrl,
     Lower,
     MongoUri,
     Networks,
@@ -35,6 +36,7 @@ from infra.setting_types import (
     Seconds,
     SecondsOrZero,
     Upper,
+    leaves_in_the_clear,
 )
 
 DEFAULT_SECRET_KEY = "your-secret-key-here"  # noqa: S105  published, and refused in production
@@ -142,7 +144,7 @@ class Settings(BaseSettings):
         "HS256", description="The only signature that is accepted"
     )
     access_token_expire_minutes: Count = Field(30, description="Minutes that a token made by the command lives")
-    oidc_issuer: HttpUrl | None = Field(None, description="Issuer whose published keys check tokens instead")
+    oidc_issuer: IssuerUrl | None = Field(None, description="Issuer whose published keys check tokens instead")
     oidc_audience: str | None = Field(None, description="Audience that tokens of the issuer must name")
     oidc_user_claim: str = Field("sub", description="Claim with the user, for tokens without an id")
     audit_signing_key: Path = Field(
@@ -217,7 +219,7 @@ class Settings(BaseSettings):
 
     def _problems(self) -> Iterator[str]:
         key = self.secret_key.get_secret_value().encode()
-        if self.is_production and len(key) < SECRET_KEY_BYTES:  # the default is shorter
+        if self.is_production and not self.oidc_issuer and len(key) < SECRET_KEY_BYTES:  # the default is shorter
             yield f"SECRET_KEY must be your own and have {SECRET_KEY_BYTES} bytes at least when ENVIRONMENT=production"
         if self.mongo_min_pool_size > self.mongo_max_pool_size:
             yield "MONGO_MIN_POOL_SIZE must not be above MONGO_MAX_POOL_SIZE"
@@ -225,6 +227,8 @@ class Settings(BaseSettings):
             yield "MIDDLEWARE_QUEUE, APPLICATION_PROCESSING_QUEUE and APPLICATION_DLQ must be three queues"
         if self.oidc_issuer and not self.oidc_audience:
             yield "OIDC_ISSUER needs OIDC_AUDIENCE"
+        if self.is_production and self.oidc_issuer and leaves_in_the_clear(self.oidc_issuer):
+            yield "OIDC_ISSUER must begin with https:// when ENVIRONMENT=production, unless it is on this machine"
 
     @property
     def is_production(self) -> bool:

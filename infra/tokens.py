@@ -1,4 +1,4 @@
-"""Tokens of the callers: signed JWTs (contract http.md 1.2).
+"""Tokens of the callers: signed JWTs (contract http.md 1.2). Those of a shared secret, and what is common to all.
 
 A signature is costly to check (20 to 30 us) and the same token comes with every request, so what a good token says is
 kept for the CACHED_TOKENS used last. `exp` and `nbf` are looked at in each call. A refused token is not kept.
@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
+from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from domain.errors import AuthenticationRequired, InvalidToken, TokenExpired
 
 CACHED_TOKENS = 4096
 LATEST = datetime.max.replace(tzinfo=UTC)
+REFUSED = "The token cannot be accepted"  # whatever is wrong with its signature or form
+MALFORMED = (JoseError, ValueError, TypeError, AttributeError, RecursionError)  # what joserfc raises for odd texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,31 @@ class Claims:
     not_before: datetime | None
 
 
+class Tokens(Protocol):
+    """Whose word on a caller counts."""
+
+    async def verify(self, token: str, now: datetime) -> Claims:
+        """Raises InvalidToken or TokenExpired; IssuerUnavailable when it cannot be checked now. Rarely waits."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether tokens can be checked now."""
+
+
+class SecretTokens:
+    """`Tokens` of a shared secret. Never waits."""
+
+    def __init__(self, key: str, algorithm: str) -> None:
+        self._verifier = TokenVerifier(key, algorithm)
+
+    async def verify(self, token: str, now: datetime) -> Claims:
+        return self._verifier.verify(token, now)
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+
 class TokenVerifier:
     """Accepts tokens signed with one key by one algorithm, whatever a token's own header says."""
 
@@ -41,20 +68,33 @@ class TokenVerifier:
 
     def verify(self, token: str, now: datetime) -> Claims:
         """Raises InvalidToken or TokenExpired."""
-        claims = self._read(token)
-        if claims.expires_at is not None and now >= claims.expires_at:
-            raise TokenExpired("The token has expired")
-        if claims.not_before is not None and now < claims.not_before:
-            raise InvalidToken("The token is not valid yet")
-        return claims
+        return in_time(self._read(token), now)
 
     def _read_token(self, token: str) -> Claims:
         registry = JWSRegistry(algorithms=[self._algorithm], strict_check_header=False)
-        try:
-            said = jwt.decode(token, self._key, registry=registry).claims
-        except (JoseError, ValueError, RecursionError):
-            raise InvalidToken("The token cannot be accepted") from None
-        return Claims(_user(said), said, _time(said, "exp"), _time(said, "nbf"))
+        return read_claims(signed_claims(token, self._key, registry), "id")
+
+
+def signed_claims(token: str, key: OctKey | RSAKey | ECKey, registry: JWSRegistry) -> dict[str, Any]:
+    """What a token says, if this key signed it by an algorithm of the registry. Raises InvalidToken."""
+    try:
+        return jwt.decode(token, key, registry=registry).claims
+    except MALFORMED:
+        raise InvalidToken(REFUSED) from None
+
+
+def read_claims(said: Mapping[str, Any], user_claim: str) -> Claims:
+    """What signed claims mean, the user named by one of them. Raises InvalidToken."""
+    return Claims(_user(said.get(user_claim)), said, _time(said, "exp"), _time(said, "nbf"))
+
+
+def in_time(claims: Claims, now: datetime) -> Claims:
+    """The same, without leeway. Raises InvalidToken or TokenExpired."""
+    if claims.expires_at is not None and now >= claims.expires_at:
+        raise TokenExpired("The token has expired")
+    if claims.not_before is not None and now < claims.not_before:
+        raise InvalidToken("The token is not valid yet")
+    return claims
 
 
 def bearer_token(authorization: str | None) -> str:
@@ -80,9 +120,8 @@ def sign_token(
     return jwt.encode({"alg": algorithm}, payload, OctKey.import_key(key), algorithms=[algorithm])
 
 
-def _user(claims: Mapping[str, Any]) -> str:
+def _user(user: object) -> str:
     """`4` and `"4"` are the same user."""
-    user = claims.get("id")
     if isinstance(user, int) and not isinstance(user, bool):
         return str(user)
     if not isinstance(user, str) or not user or not _is_unicode(user):

@@ -105,7 +105,8 @@ class BringUp:
                 shown = await run_demo(url, partial(make_token, settings, minutes=TOKEN_MINUTES), self._terminal)
             except CommandFailed as error:
                 self._terminal.tell(f"The demo failed: {error} (logs: {LOGS}/)")
-        token = None if settings.is_production else make_token(settings, DEVELOPER, minutes=TOKEN_MINUTES)
+        none_made = settings.is_production or settings.oidc_issuer
+        token = None if none_made else make_token(settings, DEVELOPER, minutes=TOKEN_MINUTES)
         tell_first_steps(url, token, shown, self._terminal)
 
     def _secret_key(self, earlier: Mapping[str, str]) -> SecretStr:

@@ -13,7 +13,7 @@ _JOB = {"title": "Data Engineer", "company_name": "Initech", "location": "Berlin
 
 
 def tell_first_steps(url: str, token: str | None, application_id: str | None, terminal: Terminal) -> None:
-    """No `token` (production): only what needs none. No `application_id`: nothing was submitted yet."""
+    """No `token` (production, an issuer): only what needs none. No `application_id`: nothing was submitted."""
     terminal.tell(f"\nTo try it, paste any of these lines:\n\ncurl -s {url}/health")
     if token is not None:
         terminal.tell("\n".join(_calls(url, token, application_id)))

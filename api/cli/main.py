@@ -128,7 +128,7 @@ def token(
         typer.Option("--minutes", min=1, help="Its life; ACCESS_TOKEN_EXPIRE_MINUTES if not given."),
     ] = None,
 ) -> None:
-    """Print a token signed with SECRET_KEY. Not in production."""
+    """Print a token signed with SECRET_KEY. Not in production, nor with OIDC_ISSUER."""
     from api.cli.tokens import make_token
 
     settings = load_settings()

@@ -8,9 +8,14 @@ from infra.tokens import sign_token
 
 
 def make_token(settings: Settings, user: str, *, minutes: int, admin: bool = False) -> str:
-    """Raises CommandFailed, in production always: who may do what is not for a shell to say there."""
+    """Raises CommandFailed, in production always: who may do what is not for a shell to say there.
+
+    Always too with OIDC_ISSUER, as no token that is signed here would be accepted.
+    """
     if settings.is_production:
         raise CommandFailed("tokens are not made here when ENVIRONMENT=production")
+    if settings.oidc_issuer:
+        raise CommandFailed(f"tokens are made by OIDC_ISSUER ({settings.oidc_issuer}): get one there")
     if not user or not user.isprintable():
         raise CommandFailed("USER must be a name of printable characters")
     try:

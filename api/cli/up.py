@@ -30,6 +30,8 @@ async def run_up(settings: Settings, *, demo: bool, terminal: Terminal) -> int:
     """
     if demo and settings.is_production:
         raise CommandFailed("the demo is for development: it does not run when ENVIRONMENT=production")
+    if demo and settings.oidc_issuer:
+        raise CommandFailed("the demo makes tokens of its own, which are not accepted when OIDC_ISSUER is set")
     interruption = Interruption()
     supervisor = Supervisor(terminal.tell)
     with _sole_up(), interruption.listening():

@@ -105,6 +105,12 @@ def test_header_fields_that_nobody_knows_are_ignored_unless_they_are_critical() 
         verify(token({"id": 4}, header={"alg": "HS256", "crit": ["x"], "x": 1}))
 
 
+@pytest.mark.parametrize("header", [["alg"], "alg", 1, {"alg": "HS256", "crit": 5}, {"alg": "HS256", "crit": [[]]}])
+def test_a_header_of_an_odd_form_is_refused(header: Any) -> None:
+    with pytest.raises(InvalidToken):
+        verify(token({"id": 4}, header=header))
+
+
 def test_it_expires_on_the_second_without_leeway() -> None:
     text = token({"id": 4, "exp": SECONDS})
     assert verify(text, NOW - timedelta(milliseconds=1)).expires_at == NOW
