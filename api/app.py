@@ -7,6 +7,7 @@ from aiohttp import web
 from api import actions, applications, batches, details, events, exports, health, lists, queue, root
 from api.broker import Broker
 from api.door import door, tell_headers
+from api.excel_builds import EXCEL_BUILDS, ExcelBuilds
 from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
@@ -87,6 +88,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[RUNNING] = Running()
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
+    app[EXCEL_BUILDS] = ExcelBuilds()
     add_routes(app, OPERATIONS)
     app.on_response_prepare.append(tell_headers)
     return app
