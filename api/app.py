@@ -8,6 +8,7 @@ from api import actions, applications, batches, details, docs, events, exports, 
 from api.broker import Broker
 from api.docs import DOCUMENTATION, Documentation
 from api.door import door, tell_headers
+from api.excel_builds import EXCEL_BUILDS, ExcelBuilds
 from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
@@ -91,6 +92,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
     app[DOCUMENTATION] = Documentation(OPERATIONS, settings)
+    app[EXCEL_BUILDS] = ExcelBuilds()
     add_routes(app, OPERATIONS)
     app.on_startup.append(app[DOCUMENTATION].prepare)
     app.on_response_prepare.append(tell_headers)

@@ -2,48 +2,29 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
-from projections.queries import Export
+from api.export_columns import HEADINGS
+from api.export_rows import Row
 
-HEADINGS = {
-    "app_id": "Application ID",
-    "portal": "Portal",
-    "title": "Job Title",
-    "company_name": "Company",
-    "location": "Location",
-    "status": "Status",
-    "created_at": "Created At",
-    "applied_at": "Applied At",
-    "error_reason": "Error Reason",
-}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-async def csv_of(export: Export) -> AsyncIterator[bytes]:
-    """The file, page by page, its first line with the first of them. Raises what `Export.pages` does."""
+async def csv_of(pages: AsyncIterator[Sequence[Row]]) -> AsyncIterator[bytes]:
+    """The file, page by page, its first line with the first of them. Raises what `pages` does."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(HEADINGS.values())
-    async for page in export.pages():
-        writer.writerows([_row(entry) for entry in page])
+    async for page in pages:
+        writer.writerows([list(map(guarded, row)) for row in page])
         yield _taken(text)
     if text.tell():
         yield _taken(text)
 
 
-def cell(value: object) -> str:
-    """What stands in a cell; empty for null."""
-    if value is None:
-        return ""
-    text = value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
-def _row(entry: Mapping[str, Any]) -> list[str]:
-    return [cell(entry.get(name)) for name in HEADINGS]
+def guarded(cell: str) -> str:
+    """A cell that would begin a formula begins with an apostrophe instead, which spreadsheets take for text."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def _taken(text: io.StringIO) -> bytes:

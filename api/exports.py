@@ -1,29 +1,27 @@
 """/export: all of a user's entries as a file (contract http.md 8)."""
 
-import asyncio
-import logging
-import tempfile
-from collections.abc import AsyncIterator
-from typing import IO, Annotated
+from typing import Annotated
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
+from api.downloads import send_as_made, send_file, while_wanted, written
 from api.errors import ValidationFailed
+from api.excel_builds import EXCEL_BUILDS, TooMuchForExcel
 from api.export_csv import csv_of
-from api.keys import AT_LEAST, CLAIMS, CLOCK, FIRST_BYTE_AT, QUERIES
+from api.export_rows import pages_of
+from api.keys import AT_LEAST, CLAIMS, CLOCK, QUERIES, SETTINGS
 from api.operations import Answer, Media, Operations
 from api.parameters import Begin, Boolean, End, PortalFilter, Query
 from api.positions import POSITION_HEADER
+from domain.errors import Overloaded
 from projections.queries import Answer as Found
 from projections.queries import EntryList, Export, Filters
-
-logger = logging.getLogger(__name__)
 
 operations = Operations("Exports")
 
 CSV = "text/csv; charset=utf-8"
-CHUNK_BYTES = 256 * 1024
+EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class SummaryView(BaseModel):
@@ -75,9 +73,39 @@ async def get_summary(request: web.Request) -> Answer[SummaryView]:
 @operations.get("/export/csv", answers=Media(CSV, file=True), query=CsvQuery, errors=(ValidationFailed,), reads=True)
 async def get_csv(request: web.Request, query: CsvQuery) -> web.StreamResponse:
     """The caller's entries as CSV. `stream=true` sends it as it is made, and needs no room for it on the server."""
-    found = await request.app[QUERIES].export(request[CLAIMS].user_id, query.filters, query.kinds, request[AT_LEAST])
-    headers = _headers(request, found, CSV, "csv")
-    return await (_streamed if query.stream else _whole)(request, csv_of(found.value), headers)
+    found = await _export(request, query)
+    headers, content = _headers(request, found, CSV, "csv"), csv_of(pages_of(found.value))
+    if query.stream:
+        return await send_as_made(request, headers, content)
+    with await while_wanted(request, written(content)) as file:
+        return await send_file(request, headers, file)
+
+
+@operations.get(
+    "/export/excel",
+    answers=Media(EXCEL, file=True),
+    query=ExportQuery,
+    errors=(ValidationFailed, Overloaded),
+    reads=True,
+)
+async def get_excel(request: web.Request, query: ExportQuery) -> web.StreamResponse:
+    """The caller's entries as an Excel file, up to EXPORT_EXCEL_MAX_ROWS."""
+    found, most = await _export(request, query), request.app[SETTINGS].export_excel_max_rows
+    headers = _headers(request, found, EXCEL, "xlsx")
+    if await found.value.count(most) > most:
+        raise _too_much_for_excel(f"There are more than {most:,} rows")
+    if request.method == hdrs.METH_HEAD:
+        return web.StreamResponse(headers=headers)
+    try:
+        built = request.app[EXCEL_BUILDS].build(pages_of(found.value), most)
+        with await while_wanted(request, built) as file:
+            return await send_file(request, headers, file)
+    except TooMuchForExcel:
+        raise _too_much_for_excel("The rows have become too many, or are too long") from None
+
+
+async def _export(request: web.Request, query: ExportQuery) -> Found[Export]:
+    return await request.app[QUERIES].export(request[CLAIMS].user_id, query.filters, query.kinds, request[AT_LEAST])
 
 
 def _headers(request: web.Request, found: Found[Export], content_type: str, ending: str) -> dict[str, str]:
@@ -89,44 +117,5 @@ def _headers(request: web.Request, found: Found[Export], content_type: str, endi
     }
 
 
-async def _streamed(request: web.Request, content: AsyncIterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
-    first = await anext(content)  # what fails until here is answered as any error
-    return await _sent(request, web.StreamResponse(headers=headers), first, content)
-
-
-async def _whole(request: web.Request, content: AsyncIterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
-    """Its length comes before it, so it is made on the disk first."""
-    with await asyncio.to_thread(tempfile.TemporaryFile) as file:
-        length = 0
-        async for chunk in content:
-            length += await asyncio.to_thread(file.write, chunk)
-        response = web.StreamResponse(headers=headers)
-        response.content_length = length
-        await asyncio.to_thread(file.seek, 0)
-        return await _sent(request, response, b"", _chunks(file))
-
-
-async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-        yield chunk
-
-
-async def _sent(
-    request: web.Request, response: web.StreamResponse, first: bytes, content: AsyncIterator[bytes]
-) -> web.StreamResponse:
-    """A failure after the first byte breaks the connection off: a file that ends cleanly is whole."""
-    try:
-        await response.prepare(request)
-        request[FIRST_BYTE_AT] = asyncio.get_running_loop().time()
-        if request.method != hdrs.METH_HEAD:
-            await response.write(first)
-            async for chunk in content:
-                await response.write(chunk)
-        await response.write_eof()
-    except Exception as error:
-        if request.transport is not None:
-            request.transport.abort()
-        if not isinstance(error, ConnectionError):
-            logger.exception("export broken off", extra={"event_type": "export_broken_off"})
-        raise ConnectionResetError("the export was broken off") from error
-    return response
+def _too_much_for_excel(what: str) -> ValidationFailed:
+    return ValidationFailed(f"{what} for an Excel file: narrow it down, or take /export/csv?stream=true")

@@ -1,33 +1,28 @@
 """Reads the text of uploaded CVs, each in a process of its own (design 7).
 
-A PDF is a stranger's program: it may loop, blow up or crash its reader. So pypdf runs in child processes
-(pdf_text.py), bounded in time, memory and pages. What kills or hangs one costs its time limit and a new process, and
+A PDF is a stranger's program: it may loop, blow up or crash its reader. So pypdf runs in bounded processes
+(pdf_text.py), limited in time, memory and pages. What kills or hangs one costs its time limit and a new process, and
 means that this CV cannot be read; it never fails a job.
 
 The processes are kept warm: a start costs 200 ms, mostly imports, and a usual CV 5 to 20 ms. They start with the first
-CV, are replaced after PDFS_PER_PROCESS, see none of our environment, and end when our end of their input closes, also
-when this process is killed.
+CV and are replaced after PDFS_PER_PROCESS.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
-import os
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from infra.bounded_process import BoundedProcess
+
 logger = logging.getLogger(__name__)
 
 PROGRAM = Path(__file__).with_name("pdf_text.py")
 PDFS_PER_PROCESS = 500
-STOP_SECONDS = 5.0
-PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,7 @@ class _Reader:
 
     def __init__(self, limits: CvLimits) -> None:
         self._limits = limits
-        self._process: Process | None = None
+        self._process: BoundedProcess | None = None
         self._left = 0  # CVs that this process may still read
 
     async def read(self, pdf: bytes) -> str | None:
@@ -116,7 +111,8 @@ class _Reader:
             async with asyncio.timeout(self._limits.seconds):
                 process = await self._started()
                 self._left -= 1
-                return await _ask(process, pdf, self._limits.characters)
+                await process.send(pdf)
+                text = await process.receive(most=4 * self._limits.characters)
         except TimeoutError:
             await self.stop()
             raise _ReaderLostError("took too long") from None
@@ -126,53 +122,19 @@ class _Reader:
         except asyncio.CancelledError:
             await self.stop()  # else its answer would be taken for the next CV's
             raise
+        return None if text is None else text.decode("utf-8", "replace")
 
     async def stop(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        if process.returncode is None:
-            process.kill()
-        with contextlib.suppress(TimeoutError):  # one that the system cannot end yet is not ours any more
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
+        if process is not None:
+            await process.stop()
 
-    async def _started(self) -> Process:
-        if self._process is not None and (self._left <= 0 or self._process.returncode is not None):
+    async def _started(self) -> BoundedProcess:
+        if self._process is not None and (self._left <= 0 or self._process.has_ended):
             await self.stop()
         if self._process is None:
-            self._process = await _start(self._limits)
+            limits = self._limits
+            bounds = (limits.seconds, limits.memory, limits.pages, limits.characters)
+            self._process = await BoundedProcess.start(PROGRAM, *bounds)
             self._left = PDFS_PER_PROCESS
         return self._process
-
-
-async def _start(limits: CvLimits) -> Process:
-    bounds = map(str, (limits.seconds, limits.memory, limits.pages, limits.characters))
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # its own folder is none to import from
-        str(PROGRAM),
-        *bounds,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=DEVNULL,
-        env=environment,
-        start_new_session=True,  # Ctrl-C is for us to hear first
-    )
-
-
-async def _ask(process: Process, pdf: bytes, characters: int) -> str | None:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(len(pdf).to_bytes(8, "big"))
-    process.stdin.write(pdf)
-    await process.stdin.drain()
-    length = int.from_bytes(await process.stdout.readexactly(8), "big", signed=True)
-    if length < 0:
-        return None
-    if length > 4 * characters:
-        raise EOFError("an answer that is none")
-    return (await process.stdout.readexactly(length)).decode("utf-8", "replace")

@@ -1,0 +1,111 @@
+"""What a large export costs: its rate, the API's memory, and what another client feels meanwhile."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from infra.mongo import Mongo
+from tests.bench.csv_download import in_own_process
+from tests.bench.report import Row
+from tests.bench.seeding import seed
+from tests.bench.servers import Servers
+from tests.bench.submit import service
+from tests.end_to_end.service import Client, Service, token
+
+APPLIED, FAILED = 800_000, 200_000
+NEIGHBOUR_PER_SECOND = 100
+MEMORY_LOOKS_A_SECOND = 20
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """Another user, who asks for a status a hundred times a second over one connection, and waits for each answer."""
+
+    client: Client
+    latencies: list[float] = field(default_factory=list)
+
+    async def ask_until(self, ended: asyncio.Event) -> None:
+        application_id = await self.client.submit("Baker")
+        parts = urlsplit(self.client.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        request = (
+            f"GET /applications/{application_id}/status HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Authorization: Bearer {token(self.client.user)}\r\n\r\n"
+        ).encode()
+        began = time.perf_counter()
+        while not ended.is_set():
+            due = began + len(self.latencies) / NEIGHBOUR_PER_SECOND
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            sent = time.perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError(f"the status was refused: {head.decode()}")
+            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+            await reader.readexactly(int(length.split(b":")[1]))
+            self.latencies.append(time.perf_counter() - sent)
+        writer.close()
+
+    def quantile_ms(self, q: float) -> float:
+        return 1000 * sorted(self.latencies)[int(len(self.latencies) * q)]
+
+
+@dataclass(slots=True)
+class Memory:
+    """MiB of one process: at first, and at most."""
+
+    process_id: int
+    before: float = 0.0
+    most: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.before = self.most = self._now()
+
+    async def watch_until(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            self.most = max(self.most, self._now())
+            await asyncio.sleep(1 / MEMORY_LOOKS_A_SECOND)
+
+    def _now(self) -> float:
+        return int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+async def measure(on: Servers) -> Sequence[Row]:
+    """One user's million rows as CSV from one API process, while another user reads statuses."""
+    async with service(on, on.fresh_sqlite(), "api", "projector") as (made, client):
+        await fill(on, made)
+        rows = APPLIED + FAILED
+        await in_own_process(f"{client.url}/export/csv?stream=true&portal=Xing", token("rows"))  # warm
+        neighbour, memory, ended = Neighbour(client), Memory(made.processes["api"].pid), asyncio.Event()
+        beside = asyncio.gather(neighbour.ask_until(ended), memory.watch_until(ended))
+        try:
+            got = await in_own_process(f"{client.url}/export/csv?stream=true", token("rows"))
+        finally:
+            ended.set()
+            await beside
+    if got.lines != rows + 1:
+        raise RuntimeError(f"{got.lines:,} lines came, {rows + 1:,} were due")
+    conditions = (
+        f"CSV stream of {rows:,} rows ({got.bytes / 2**20:,.0f} MiB) of one user, one API process, MongoDB cache "
+        f"0.25 GB, {NEIGHBOUR_PER_SECOND} status reads/s by another client meanwhile"
+    )
+    asked = f"{conditions}; {len(neighbour.latencies):,} reads, p50 {neighbour.quantile_ms(0.5):.1f} ms"
+    return [
+        Row("export_csv_rows_per_s", rows / got.seconds, "rows/s", "≥ 20000", conditions),
+        Row(
+            "export_rss_growth_mib",
+            memory.most - memory.before,
+            "MiB",
+            "< 50",
+            f"{conditions}; {memory.before:.0f} before",
+        ),
+        Row("export_neighbour_p99_ms", neighbour.quantile_ms(0.99), "ms", "< 100", asked),
+    ]
+
+
+async def fill(on: Servers, made: Service) -> None:
+    async with Mongo(on.mongodb.url, made.settings["MONGODB_DATABASE"]) as mongo:
+        await seed(mongo, "rows", applied_count=APPLIED, failed_count=FAILED)
