@@ -1,14 +1,31 @@
-"""How a command ends: its exit codes (contract cli.md 3), and one readable line on stderr instead of a traceback."""
+"""How a command ends: its exit codes (contract cli.md 3), and readable lines on stderr instead of a traceback."""
+
+import sys
+from contextlib import suppress
 
 DONE = 0
 FAILED = 1  # refused to run, or halted for a reason that starting it again would not change
 USAGE = 2
-CRASHED = 70  # an error that nobody foresaw: its traceback is in the log, and a supervisor starts the role again
+CRASHED = 70  # a role met an error that nobody foresaw: the log has its traceback, and a supervisor starts it again
 INTERRUPTED = 130
 
 
 class CommandFailed(Exception):
-    """The command cannot do its work: one line that says why and what to do about it. Exit code 1."""
+    """The command cannot do its work: one line that says why and what to do about it. Exit code 1.
+
+    `lines`: what else is known about it, one a line.
+    """
+
+    def __init__(self, message: str, *lines: str) -> None:
+        super().__init__(message)
+        self.lines = lines
+
+
+def tell_error(error: Exception) -> None:
+    """On stderr, as the contract says; nowhere if nobody reads there any more."""
+    lines = error.lines if isinstance(error, CommandFailed) else ()
+    with suppress(OSError, ValueError):
+        print("\n".join([f"Error: {error}", *lines]), file=sys.stderr, flush=True)
 
 
 def first_cause(error: BaseException) -> BaseException:

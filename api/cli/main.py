@@ -1,38 +1,48 @@
 """`app-manager`: the commands and their options (contract cli.md). What one does is in the module that it calls."""
 
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
-from api.cli.ending import CRASHED, FAILED, CommandFailed, first_cause
-from infra.settings import SettingsError, load_settings
+from api.cli.client import apps, config, export, queue
+from api.cli.client.commands import ApiUrl, Format, Token, options, print_help
+from api.cli.client.health import health
+from api.cli.client.metrics import metrics
+from api.cli.ending import FAILED, CommandFailed, first_cause, tell_error
 
 app = typer.Typer(
     help="Takes job applications, hands each job to its portal exactly as often as intended, and tells how it went.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors as the contract says: `Error: <message>` on stderr
 )
 
 
-def main() -> NoReturn:
-    """The console command: ends the process with an exit code of contract cli.md 3."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console command: ends the process with an exit code of contract cli.md 3. `arguments`: else its own."""
     try:
-        app(prog_name="app-manager")
-    except (CommandFailed, SettingsError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+        app(arguments, prog_name="app-manager")
     except Exception as error:
-        cause = first_cause(error)
-        print(f"Error: unexpected {type(cause).__name__}: {cause}", file=sys.stderr)
-        sys.exit(CRASHED)
+        tell_error(_as_told(error))
+        sys.exit(FAILED)
     sys.exit()
+
+
+def _as_told(error: Exception) -> Exception:
+    """Itself, or one line that names what nobody foresaw."""
+    if isinstance(error, CommandFailed):
+        return error
+    from infra.settings import SettingsError
+
+    cause = first_cause(error)
+    return error if isinstance(error, SettingsError) else CommandFailed(f"unexpected {type(cause).__name__}: {cause}")
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"app-manager version {version('application-manager-service')}")
         raise typer.Exit
 
@@ -40,12 +50,25 @@ def _show_version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _global(
     context: typer.Context,
+    api_url: ApiUrl = None,
+    token: Token = None,
+    output: Format = None,
     _version: Annotated[
         bool, typer.Option("--version", "-v", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    context.obj = options(api_url, token, output)
+    print_help(context)
+
+
+# -- using the service (contract cli.md 4) ----------------------------------------------------------------------------
+
+app.command()(health)
+app.add_typer(apps.app, name="apps")
+app.add_typer(queue.app, name="queue")
+app.add_typer(export.app, name="export")
+app.command()(metrics)
+app.add_typer(config.app, name="config")
 
 
 # -- running the service (contract cli.md 5) --------------------------------------------------------------------------
@@ -60,6 +83,7 @@ def up(
 
     from api.cli.terminal import Terminal
     from api.cli.up import run_up
+    from infra.settings import load_settings
 
     settings = load_settings(with_services=False)
     raise typer.Exit(asyncio.run(run_up(settings, demo=demo, terminal=Terminal())))
@@ -130,6 +154,7 @@ def token(
 ) -> None:
     """Print a token signed with SECRET_KEY. Not in production, nor with OIDC_ISSUER."""
     from api.cli.tokens import make_token
+    from infra.settings import load_settings
 
     settings = load_settings()
     lives = settings.access_token_expire_minutes if minutes is None else minutes

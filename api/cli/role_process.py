@@ -17,7 +17,7 @@ from api.cli.ending import CRASHED, FAILED, CommandFailed, first_cause
 from api.cli.interruption import Interruption
 from domain.errors import NewerEvent
 from infra.logs import LogWriter, setup_logging
-from infra.settings import Settings, load_settings
+from infra.settings import Settings, SettingsError, load_settings
 
 # These end in the same way whenever they are started again.
 HALTING = (CommandFailed, NewerEvent)
@@ -33,7 +33,16 @@ def command_line(command: str) -> list[str]:
 
 
 def run_role(name: str, role: Role) -> int:
-    """Runs it until it ends or is interrupted: the exit code. Raises SettingsError."""
+    """Runs it until it ends or is interrupted: the exit code. Raises CommandFailed, SettingsError."""
+    try:
+        return _run(name, role)
+    except (CommandFailed, SettingsError):
+        raise
+    except Exception as error:
+        return _tell(name, first_cause(error))
+
+
+def _run(name: str, role: Role) -> int:
     settings = load_settings()
     logs = setup_logging(
         service=settings.service_name,
