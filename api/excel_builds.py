@@ -23,7 +23,7 @@ from api.excel_program import BUILT, FILE, NO_ROOM, TOO_LARGE
 from api.export_rows import Row
 from domain.errors import Overloaded
 from infra.bounded_process import BoundedProcess
-from infra.temporary_folder import temporary_folder
+from infra.work_folder import work_folder
 
 PROGRAM = Path(__file__).with_name("excel_program.py")
 SPARE_SECONDS = 5  # the program ends itself later than it is ended
@@ -65,7 +65,7 @@ class ExcelBuilds:
         limits = self._limits
         async with self._turn():
             try:
-                async with asyncio.timeout(limits.build_seconds), temporary_folder("excel") as folder:
+                async with asyncio.timeout(limits.build_seconds), work_folder("excel") as folder:
                     bounds = (limits.build_seconds + SPARE_SECONDS, limits.memory, limits.file_bytes)
                     process = await BoundedProcess.start(PROGRAM, folder, *bounds)
                     try:

@@ -9,6 +9,7 @@ Arguments: folder, seconds, bytes of memory, bytes of each file.
 """
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-import orjson
 from xlsxwriter import Workbook
 from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
@@ -33,6 +33,7 @@ BUILT, TOO_LARGE, NO_ROOM = "built", "too large", "no room"
 NO_ROOM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 LOOK_SECONDS = 0.5
 WIDEST = 50
+PIXELS = 7  # of a character: so the file holds the very number, where `set_column` would add the cell's margins to it
 HEADING = {"bold": True, "font_color": "#FFFFFF", "bg_color": "#4472C4", "align": "center"}
 FILLS = {"success": "#C6EFCE", "failed": "#FFC7CE"}
 # Excel reads `_x0041_` as the character of that number: what XML cannot hold is written so, and therefore an underscore
@@ -93,7 +94,7 @@ def _tried(folder: Path) -> str:
 
 def _received() -> Iterator[Sequence[str]]:
     while frame := receive(sys.stdin.buffer):
-        yield from orjson.loads(frame)
+        yield from json.loads(frame)
     if frame is None:
         raise Abandoned
 
@@ -110,7 +111,7 @@ def build(folder: Path, rows: Iterable[Sequence[str]]) -> None:
             _write(sheet, number, row, formats[row[STATUS]])
             widths = list(map(max, widths, map(len, row)))
         for column, width in enumerate(widths):
-            sheet.set_column(column, column, min(width + 2, WIDEST))
+            sheet.set_column_pixels(column, column, PIXELS * min(width + 2, WIDEST))
 
 
 def _write(sheet: Worksheet, number: int, row: Sequence[str], style: Format) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,33 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(BOUND_SECONDS):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.02)
+
+
+def children_running(program: Path, parent: int | None = None) -> list[int]:
+    """Process ids of those that a process (ours, unless it is named) has started for a program."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, its_parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+            command = (stat.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(its_parent) == (parent or os.getpid()) and state != "Z" and str(program) in command:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def seconds_worked(process: int) -> float:
+    """CPU time of a process."""
+    ticks = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11]
+    return int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 async def any_alive(processes: list[Process]) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, projection, submit
+from tests.bench import append, exports, lists, projection, submit
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
 RESULTS = Path(".data/bench.json")
-ONCE = {"memory"}  # long, and its figure is a greatest one
+ONCE = {"memory", "export_csv"}  # long: what they measure is many in itself
 
 
 def measurements(on: Servers) -> dict[str, Measure]:
@@ -24,7 +24,9 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "submit_alone": partial(submit.alone, on),
         "idempotent_submit": partial(submit.idempotent, on),
         "projection": partial(projection.measure, on),
-        "list_page": partial(projection.list_page, on),
+        "list_page": partial(lists.measure, on),
+        "export_csv": partial(exports.csv, on),
+        "export_excel": partial(exports.excel, on),
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
         "memory": partial(submit.memory, on),

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.mongo import Mongo
-from tests.bench.csv_download import in_own_process
+from tests.bench.csv_download import Downloaded, in_own_process
 from tests.bench.report import Row
 from tests.bench.seeding import seed
 from tests.bench.servers import Servers
@@ -16,6 +17,7 @@ from tests.bench.submit import service
 from tests.end_to_end.service import Client, Service, token
 
 APPLIED, FAILED = 800_000, 200_000
+EXCEL_ROWS = 100_000
 NEIGHBOUR_PER_SECOND = 100
 MEMORY_LOOKS_A_SECOND = 20
 
@@ -52,6 +54,10 @@ class Neighbour:
     def quantile_ms(self, q: float) -> float:
         return 1000 * sorted(self.latencies)[int(len(self.latencies) * q)]
 
+    @property
+    def told(self) -> str:
+        return f"{len(self.latencies):,} reads, p50 {self.quantile_ms(0.5):.1f}, max {self.quantile_ms(0.9999):.0f} ms"
+
 
 @dataclass(slots=True)
 class Memory:
@@ -73,39 +79,61 @@ class Memory:
         return int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-async def measure(on: Servers) -> Sequence[Row]:
+async def csv(on: Servers) -> Sequence[Row]:
     """One user's million rows as CSV from one API process, while another user reads statuses."""
-    async with service(on, on.fresh_sqlite(), "api", "projector") as (made, client):
-        await fill(on, made)
-        rows = APPLIED + FAILED
-        await in_own_process(f"{client.url}/export/csv?stream=true&portal=Xing", token("rows"))  # warm
-        neighbour, memory, ended = Neighbour(client), Memory(made.processes["api"].pid), asyncio.Event()
-        beside = asyncio.gather(neighbour.ask_until(ended), memory.watch_until(ended))
-        try:
-            got = await in_own_process(f"{client.url}/export/csv?stream=true", token("rows"))
-        finally:
-            ended.set()
-            await beside
+    rows = APPLIED + FAILED
+    async with one_api(on, APPLIED, FAILED) as (made, client):
+        got, neighbour, memory = await beside(made, client, "/export/csv?stream=true")
     if got.lines != rows + 1:
         raise RuntimeError(f"{got.lines:,} lines came, {rows + 1:,} were due")
     conditions = (
-        f"CSV stream of {rows:,} rows ({got.bytes / 2**20:,.0f} MiB) of one user, one API process, MongoDB cache "
-        f"0.25 GB, {NEIGHBOUR_PER_SECOND} status reads/s by another client meanwhile"
+        f"CSV stream of {rows:,} rows ({got.bytes / 2**20:,.0f} MiB) of one user, one API process and MongoDB (cache "
+        f"0.25 GB), {NEIGHBOUR_PER_SECOND} status reads/s by another client meanwhile"
     )
-    asked = f"{conditions}; {len(neighbour.latencies):,} reads, p50 {neighbour.quantile_ms(0.5):.1f} ms"
+    growth = f"{conditions}; {memory.before:.0f} MiB before"
     return [
         Row("export_csv_rows_per_s", rows / got.seconds, "rows/s", "≥ 20000", conditions),
-        Row(
-            "export_rss_growth_mib",
-            memory.most - memory.before,
-            "MiB",
-            "< 50",
-            f"{conditions}; {memory.before:.0f} before",
-        ),
-        Row("export_neighbour_p99_ms", neighbour.quantile_ms(0.99), "ms", "< 100", asked),
+        Row("export_rss_growth_mib", memory.most - memory.before, "MiB", "< 50", growth),
+        Row("export_neighbour_p99_ms", neighbour.quantile_ms(0.99), "ms", "< 100", f"{conditions}; {neighbour.told}"),
     ]
 
 
-async def fill(on: Servers, made: Service) -> None:
-    async with Mongo(on.mongodb.url, made.settings["MONGODB_DATABASE"]) as mongo:
-        await seed(mongo, "rows", applied_count=APPLIED, failed_count=FAILED)
+async def excel(on: Servers) -> Sequence[Row]:
+    """The same with as many rows as an Excel file has at most, unless it is told otherwise."""
+    async with one_api(on, EXCEL_ROWS, 0) as (made, client):
+        got, neighbour, memory = await beside(made, client, "/export/excel")
+    conditions = (
+        f"Excel file of {EXCEL_ROWS:,} rows ({got.bytes / 2**20:.1f} MiB), one API process and MongoDB, "
+        f"{NEIGHBOUR_PER_SECOND} status reads/s by another client meanwhile; the API grew by "
+        f"{memory.most - memory.before:.1f} MiB"
+    )
+    return [
+        Row("export_excel_rows_per_s", EXCEL_ROWS / got.seconds, "rows/s", "≥ 5000", conditions),
+        Row("excel_neighbour_p99_ms", neighbour.quantile_ms(0.99), "ms", "< 100", f"{conditions}; {neighbour.told}"),
+    ]
+
+
+@asynccontextmanager
+async def one_api(on: Servers, applied_count: int, failed_count: int) -> AsyncIterator[tuple[Service, Client]]:
+    """With so many rows of the user `rows`."""
+    async with (
+        service(on, on.fresh_sqlite(), "api", "projector") as (made, client),
+        Mongo(on.mongodb.url, made.settings["MONGODB_DATABASE"]) as mongo,
+    ):
+        await seed(mongo, "rows", applied_count=applied_count, failed_count=failed_count)
+        try:
+            yield made, client
+        finally:
+            await mongo.client.drop_database(mongo.database.name)
+
+
+async def beside(made: Service, client: Client, path: str) -> tuple[Downloaded, Neighbour, Memory]:
+    """A download, and what the neighbour and the API's memory say meanwhile."""
+    neighbour, memory, ended = Neighbour(client), Memory(made.processes["api"].pid), asyncio.Event()
+    watching = asyncio.gather(neighbour.ask_until(ended), memory.watch_until(ended))
+    try:
+        got = await in_own_process(f"{client.url}{path}", token("rows"))
+    finally:
+        ended.set()
+        await watching
+    return got, neighbour, memory

@@ -1,12 +1,10 @@
-"""How fast a backlog gets into all read models, and what a page of a long list costs."""
+"""How fast a backlog gets into all read models."""
 
 import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import reduce
-from statistics import median
 from uuid import uuid4
 
 from domain.appending import recorded_events
@@ -19,19 +17,13 @@ from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.event_log import open_event_log
 from infra.mongo import Mongo
-from projections import applied, totals
 from projections.mongo_view import MongoView
-from projections.pages import cursor_of
 from projections.projector import Projector
-from projections.queries import EntryList, Filters, Queries
-from projections.read_model import ReadModel
 from projections.read_models import READ_MODELS
 from tests.bench.report import Row
 from tests.bench.servers import Servers
-from tests.fakes.event_log import FakeEventLog
 
 APPLICATIONS, EVENTS_EACH, AT_ONCE, USERS = 10_000, 6, 100, 1_000
-SHORT_LIST, LONG_LIST, PAGE, READS = 1_000, 100_000, 20, 300
 BATCH_MAX, LEASE_SECONDS = 1_000, 5.0
 CLOCK = SystemClock()
 
@@ -102,59 +94,3 @@ async def measure(on: Servers) -> Sequence[Row]:
     models = ", ".join(model.NAME for model in READ_MODELS)
     conditions = f"backlog of {events:,} events in SQLite, {EVENTS_EACH} an application; {models}; one projector"
     return [Row("projection_eps", events / seconds, "events/s", "≥ 8000", conditions)]
-
-
-# -- a page of a long list --------------------------------------------------------------------------------------------
-
-LISTS: Sequence[ReadModel] = (applied, totals)
-
-
-async def list_page(on: Servers) -> Sequence[Row]:
-    """A page of a hundred thousand entries against one of a thousand: first, and deep in the list."""
-    async with Mongo(on.mongodb.url, f"bench_{uuid4().hex[:8]}") as mongo:
-        log = FakeEventLog()
-        await fill_lists(log)
-        async with MongoView(mongo, LISTS, "bench", LEASE_SECONDS) as view:
-            projector = Projector(log, view, LISTS, BATCH_MAX, LEASE_SECONDS)
-            while await projector.turn():
-                pass
-        queries = Queries(mongo, 1.0)
-        await page_ms(queries, "long", None)  # warm
-        short = await page_ms(queries, "short", None)
-        first, deep = await page_ms(queries, "long", None), await page_ms(queries, "long", await middle(mongo))
-        await mongo.client.drop_database(mongo.database.name)
-    conditions = f"page of {PAGE} of {LONG_LIST:,} entries against {SHORT_LIST:,} ({short:.2f} ms), median of {READS}"
-    return [
-        Row("list_page_ratio", first / short, "", "< 1.5", f"first {conditions}"),
-        Row("list_deep_page_ratio", deep / short, "", "< 1.5", f"{conditions}, by a cursor in the middle"),
-    ]
-
-
-async def fill_lists(log: FakeEventLog) -> None:
-    """Only the events that make an entry."""
-    for user_id, count in (("short", SHORT_LIST), ("long", LONG_LIST)):
-        applied_event = a_life(1, user_id)[-1][0]
-        for _ in range(count):
-            at = CLOCK.now()
-            metadata = replace(applied_event.metadata, at=at, owner=Owner(user_id, 1, at))
-            entry = replace(applied_event, stream_id=CLOCK.new_id(at), version=1, metadata=metadata)
-            await log.append(Append([entry]))
-
-
-async def page_ms(queries: Queries, user_id: str, cursor: str | None) -> float:
-    """Median milliseconds of a page."""
-    times = []
-    for _ in range(READS):
-        began = time.perf_counter()
-        page = await queries.entries(EntryList.APPLIED, user_id, Filters(), PAGE, cursor)
-        times.append(time.perf_counter() - began)
-        assert len(page.entries) == PAGE
-    return median(times) * 1000
-
-
-async def middle(mongo: Mongo) -> str:
-    """A cursor in the middle of the long list."""
-    [entry] = await (
-        mongo.database["applied.1.1"].find({"user_id": "long"}).sort("order", -1).skip(LONG_LIST // 2).to_list(1)
-    )
-    return cursor_of(entry)

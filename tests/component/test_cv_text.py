@@ -17,6 +17,7 @@ from consumers.documents import cv_text
 from consumers.documents.cv_text import PROGRAM, CvLimits, CvReader
 from consumers.documents.pdf_text import SPARE_SECONDS
 from tests.pdfs import MARY, a_pdf, from_streams
+from tests.processes import children_running, is_alive, seconds_worked
 
 ENDLESS = from_streams(*[b"BT /F1 1 Tf " + b"() Tj " * 3_000_000 + b"ET"] * 20)  # keeps pypdf busy for a minute
 
@@ -35,29 +36,7 @@ async def a_reader(**limits: int) -> AsyncIterator[CvReader]:
 
 def children(parent: int | None = None) -> list[int]:
     """Process ids of the PDF readers that a process has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, its_parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
-            command = (stat.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(its_parent) == (parent or os.getpid()) and state != "Z" and str(PROGRAM) in command:
-            found.append(int(stat.parent.name))
-    return found
-
-
-def seconds_worked(process: int) -> float:
-    """CPU time of a process."""
-    ticks = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11]
-    return int(ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def alive(process: int) -> bool:
-    try:
-        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
-    except OSError:
-        return False
+    return children_running(PROGRAM, parent)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -243,4 +222,4 @@ async def test_a_reader_does_not_outlive_a_killed_worker(pdf: bytes) -> None:
     finally:
         worker.kill()
         await worker.wait()
-    await until(lambda: not alive(orphan), 15)
+    await until(lambda: not is_alive(orphan), 15)

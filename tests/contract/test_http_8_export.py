@@ -1,74 +1,18 @@
-"""Exports (contract http.md 8)."""
+"""The summary, and exports as CSV (contract http.md 8.1, 8.2). Hostile texts: test_http_8_read_back."""
 
-import csv
-import io
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from domain.job import Job
 from projections import exports
 from projections.view import BuildName
-from tests.api import Answer, Api, User, a_story
-from tests.builders import ApplicationStory
+from tests.api import Api, User
+from tests.exporting import HEADING, MONDAY, applied, applied_after, happened, refused, rows_of, titles, went_on
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-HEADING = "Application ID,Portal,Job Title,Company,Location,Status,Created At,Applied At,Error Reason"
-MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
-HOSTILE = [
-    *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")', "'=1", " =1", "\n=1", "=\n1"),
-    *('a "quoted" word', "a,b;c", "two\r\nlines", "two\nlines", '"', '""', ",", "\n", "Gärtner", "面包师", "خباز"),
-    *(
-        "\u202efdp",
-        "🥐",
-        "e\u0301",
-        "\u0000",
-        "\u0007bell",
-        "\ufeffx",
-        "x" * 2_000,
-        "-",
-        "=",
-        "1e5",
-        "01",
-        "TRUE",
-        "#REF!",
-    ),
-]
-
-
-def applied(user: User, *jobs: Job, at: datetime = MONDAY) -> ApplicationStory:
-    numbers = range(1, len(jobs) + 1)
-    story = a_story(user, at=at).submitted(jobs=jobs).started().attempted(*numbers)
-    for number in numbers:
-        story = story.applied(number)
-    return story.succeeded()
-
-
-def refused(user: User, *jobs: Job, at: datetime = MONDAY, reason: str = "Position closed") -> ApplicationStory:
-    numbers = range(1, len(jobs) + 1)
-    story = a_story(user, at=at).submitted(jobs=jobs).started().attempted(*numbers)
-    for number in numbers:
-        story = story.refused(number, reason)
-    return story.failed()
-
-
-async def happened(api: Api, *stories: ApplicationStory) -> int:
-    return [await api.happened(story) for story in stories][-1]
-
-
-def rows_of(answer: Answer) -> list[list[str]]:
-    """Without the heading."""
-    assert answer.status == 200, answer.body
-    heading, *rows = csv.reader(io.StringIO(answer.body.decode(), newline=""))
-    assert ",".join(heading) == HEADING
-    return rows
-
-
-def titles(answer: Answer) -> list[str]:
-    return [row[2] for row in rows_of(answer)]
 
 
 # -- summary ----------------------------------------------------------------------------------------------------------
@@ -167,28 +111,6 @@ async def test_a_query_that_cannot_be_used_is_refused(ada: User, name: str, valu
     assert refusal["details"][0]["field"] == name
 
 
-async def test_hostile_cells_come_back_as_they_were_and_none_is_a_formula(api: Api, ada: User) -> None:
-    """1,000 of them: in every column that a user fills."""
-    jobs = [
-        Job(title=one, portal=HOSTILE[n % 7] + one[:50], company_name=one[::-1], location=f"{one[:100]},{n}")
-        for n, one in enumerate((HOSTILE * 8)[:250])
-    ]
-    answer = await ada.get("/export/csv", at_least=await happened(api, applied(ada, *jobs)))
-    rows = rows_of(answer)
-    assert len(rows) == 250
-    for job, row in zip(jobs, rows, strict=True):
-        for sent, told in zip((job.portal, job.title, job.company_name, job.location), row[1:5], strict=True):
-            assert told == (f"'{sent}" if str(sent)[:1] in {"=", "+", "-", "@", "\t", "\r"} else sent)
-            assert told[:1] not in {"=", "+", "-", "@", "\t", "\r"}
-
-
-async def test_a_reason_is_no_formula_either(api: Api, ada: User) -> None:
-    answer = await ada.get(
-        "/export/csv", at_least=await happened(api, refused(ada, Job(), reason="=cmd|' /C calc'!A0"))
-    )
-    assert rows_of(answer)[0][8] == "'=cmd|' /C calc'!A0"
-
-
 # -- many -------------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +132,35 @@ async def test_the_stream_has_the_same_bytes_and_no_length(
     assert len({row[0] for row in rows_of(whole)}) == 29
     assert "Content-Length" not in streamed.headers
     assert streamed.headers["Transfer-Encoding"] == "chunked"
+
+
+async def test_what_exists_throughout_is_in_it_once_while_others_move_come_and_go(
+    api: Api, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two pages one entry moves from the failed to the applied, one goes, and one comes."""
+    days = [MONDAY + timedelta(days=n) for n in range(30)]
+    steady = [(applied if n % 2 else refused)(ada, Job(), Job(), Job(), at=day) for n, day in enumerate(days)]
+    movers, leavers = ([refused(ada, Job(), at=day) for day in days] for _ in range(2))
+    position = await happened(api, *steady, *movers, *leavers)
+    monkeypatch.setattr(exports, "PAGE", 10)
+    read, pages = exports.Export._page, 0
+
+    async def after_a_change(self: exports.Export, build: BuildName, before: str | None) -> exports.Rows:
+        nonlocal pages
+        await went_on(api, movers[pages], applied_after(movers[pages].retried()))
+        await went_on(api, leavers[-pages], leavers[-pages].retried().cancelled())
+        await happened(api, applied(ada, Job(), at=days[pages]))
+        pages += 1
+        return await read(self, build, before)
+
+    monkeypatch.setattr(exports.Export, "_page", after_a_change)
+    ids = [row[0] for row in rows_of(await ada.get("/export/csv", at_least=position, stream="true"))]
+    assert pages > 8
+    assert len(ids) == len(set(ids))
+    throughout = [story.application.entry_id(n) for story in steady for n in (1, 2, 3)]
+    throughout += [story.id.hex for story in (*movers[pages:], *leavers[1:-pages])]
+    assert set(throughout) <= set(ids)
+    assert {story.id.hex for story in movers[:pages]} & set(ids), "some have moved before they were read"
 
 
 async def test_head_tells_without_a_body(ada: User) -> None:
@@ -249,5 +200,5 @@ async def broken_off(api: Api, request: bytes) -> bytes:
 async def test_it_waits_for_a_position_that_is_asked_for(still: Api) -> None:
     ada = still.user()
     submitted = await ada.submit()
-    for path in ("/export/csv", "/export/summary"):
+    for path in ("/export/csv", "/export/excel", "/export/summary"):
         (await ada.get(path, at_least=submitted.position)).refused(503, "ERR_5004", "ReadModelBehindError")

@@ -19,7 +19,7 @@ YOUNG_SECONDS = 60.0  # one that was just made may not be locked yet
 
 
 @contextlib.asynccontextmanager
-async def temporary_folder(kind: str) -> AsyncIterator[Path]:
+async def work_folder(kind: str) -> AsyncIterator[Path]:
     """Left-overs of the same kind are removed first. What is still open of its files can be read on after its end."""
     stack = contextlib.ExitStack()
     making = asyncio.ensure_future(asyncio.to_thread(stack.enter_context, _folder(f"{PREFIX}{kind}-")))
