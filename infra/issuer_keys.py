@@ -145,9 +145,9 @@ class IssuerKeys:
             return
         self._keys = keys
         names = ", ".join(f"{key.kid or 'without a name'} ({key.algorithm})" for key in keys.keys)
-        told = "the issuer's keys: %s; %d others cannot be used" if keys.keys else "the issuer has no key: %s%d others"
         level = logging.INFO if keys.keys else logging.WARNING
-        logger.log(level, told, names, keys.left_out, extra={"event_type": "issuer_keys"})
+        told = "the issuer's keys: %s; others, that cannot be used: %d"
+        logger.log(level, told, names or "none", keys.left_out, extra={"event_type": "issuer_keys"})
 
     async def _published(self) -> KeySet:
         well_known = f"{self._issuer.removesuffix('/')}/.well-known/openid-configuration"

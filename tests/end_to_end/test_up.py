@@ -251,9 +251,12 @@ async def test_a_taken_port_is_told_before_anything_is_started(folder: Path, por
     assert left_behind(folder) == []
 
 
-@pytest.mark.parametrize("settings", [{"ENVIRONMENT": "production"}, {"MAX_RETRIES": "-1"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"ENVIRONMENT": "production"}, {"MAX_RETRIES": "-1"}, {"OIDC_ISSUER": "https://issuer.example"}],
+)
 async def test_a_setting_that_cannot_be_used_is_one_line(folder: Path, settings: dict[str, str]) -> None:
     async with running(folder, "--demo", **settings) as up:
         assert await asyncio.wait_for(up.process.wait(), 20) == 1
         await up.reader
-        assert re.fullmatch(r"Error: (SECRET_KEY|MAX_RETRIES) .*\n", up.printed)
+        assert re.fullmatch(r"Error: (SECRET_KEY|MAX_RETRIES|OIDC_ISSUER) .*\n", up.printed)

@@ -111,6 +111,11 @@ def test_an_empty_default_portal_means_none(monkeypatch: pytest.MonkeyPatch) -> 
         ("PORTALS", '{"x": 1}'),
         ("ALGORITHM", "none"),
         ("ALGORITHM", "RS256"),
+        ("OIDC_ISSUER", "issuer.example"),
+        ("OIDC_ISSUER", "https://"),
+        ("OIDC_ISSUER", "https://user@issuer.example"),
+        ("OIDC_ISSUER", "https://issuer.example?"),
+        ("OIDC_ISSUER", "https://issuer.example/#"),
         ("RATE_LIMIT_REQUESTS", "0/hour"),
         ("RATE_LIMIT_REQUESTS", "10"),
         ("RATE_LIMIT_APPLICATIONS", "10/week"),
@@ -160,7 +165,24 @@ def test_fewer_connections_are_not_more(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_issuer_needs_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "OIDC_AUDIENCE" in refusal(monkeypatch, OIDC_ISSUER="https://issuer.example")
+    assert refusal(monkeypatch, OIDC_ISSUER="https://issuer.example") == "OIDC_ISSUER needs OIDC_AUDIENCE"
+
+
+@pytest.mark.parametrize("issuer", ["http://issuer.example", "http://localhost.example", "http://127.0.0.1.example/a"])
+def test_production_asks_no_issuer_in_the_clear(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    monkeypatch.setenv("OIDC_AUDIENCE", "x")
+    monkeypatch.setenv("OIDC_ISSUER", issuer)
+    assert load_settings().oidc_issuer == issuer
+    assert refusal(monkeypatch, ENVIRONMENT="production").startswith("OIDC_ISSUER must begin with https://")
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://issuer.example/a/", "http://localhost:8080/a", "http://127.0.0.1:1", "http://[::1]:1"]
+)
+def test_with_an_issuer_production_needs_no_key_of_its_own(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    for name, text in {"ENVIRONMENT": "production", "OIDC_AUDIENCE": "x", "OIDC_ISSUER": issuer}.items():
+        monkeypatch.setenv(name, text)
+    assert load_settings().oidc_issuer == issuer
 
 
 def test_a_file_that_is_no_text_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +207,7 @@ def test_a_password_is_secret_as_it_is_written_and_as_it_is_meant() -> None:
     assert set(settings.secrets) == {"your-secret-key-here", "p%40ss-word", "p@ss-word"}
 
 
-@pytest.mark.parametrize("name", ["EVENT_STORE", "MONGODB", "RABBITMQ_URL", "PORTALS", "RATE_LIMIT_REQUESTS", "PORT"])
+@pytest.mark.parametrize("name", ["EVENT_STORE", "MONGODB", "RABBITMQ_URL", "PORTALS", "OIDC_ISSUER", "PORT"])
 def test_no_refusal_repeats_what_may_be_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert SECRET not in refusal(monkeypatch, **{name: f"x://u:{SECRET}@host/"})
 

@@ -40,6 +40,13 @@ def test_none_is_made_in_production() -> None:
         make_token(Settings(environment="Production", secret_key=SecretStr(KEY)), "ann", minutes=5)
 
 
+def test_none_is_made_where_an_issuer_makes_them() -> None:
+    issuer = "https://issuer.example"
+    settings = Settings(secret_key=SecretStr(KEY), oidc_issuer=issuer, oidc_audience="app")
+    with pytest.raises(CommandFailed, match=rf"OIDC_ISSUER \({issuer}\)"):
+        make_token(settings, "ann", minutes=5)
+
+
 @pytest.mark.parametrize(("user", "minutes"), [("", 5), ("a\nb", 5), ("\udcff", 5), ("ann", 10**12), ("ann", 10**10)])
 def test_what_no_token_can_say_is_refused_in_one_line(user: str, minutes: int) -> None:
     with pytest.raises(CommandFailed):
