@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from consumers.portals import Applied, Delivery, NotTaken, Unknown, http
 from consumers.portals.http import HttpPortal
 from domain.errors import StoreUnavailable
-from tests.portal_servers import Recorder, outcome_of, read_request, served, submit
+from tests.portal_servers import Recorder, outcome_of, read_request, self_signed, served, submit
 from tests.submissions import Pdf, a_submission
 
 # -- no connection: not taken -----------------------------------------------------------------------------------------
@@ -88,13 +87,7 @@ async def test_a_server_that_speaks_no_tls_is_not_taken() -> None:
 
 @pytest.fixture
 def own_certificate(tmp_path: Path) -> ssl.SSLContext:
-    """A server's side of TLS with a certificate that it made itself."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "1"]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate, key)
-    return tls
+    return self_signed(tmp_path)
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_not_taken(own_certificate: ssl.SSLContext) -> None:

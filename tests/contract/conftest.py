@@ -9,6 +9,7 @@ import pytest_asyncio
 from pymongo import MongoClient
 
 from tests.api import KB, Api, User, running_api, settings_for
+from tests.command_line import Shell
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,15 @@ def ada(api: Api) -> User:
 @pytest.fixture
 def bob(api: Api) -> User:
     return api.user()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """In an empty folder, where nothing is set."""
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def adas(shell: Shell, ada: User) -> Shell:
+    return shell.of(ada)

@@ -45,7 +45,9 @@ def show(context: typer.Context, json: Json = False) -> None:
 
 @app.command("set")
 def set_(
-    context: typer.Context, name: KeyName, value: Annotated[str, typer.Argument(help="Empty: as if it were not set.")]
+    context: typer.Context,
+    name: KeyName,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Empty: as if it were not set.")],
 ) -> None:
     """Keep a setting in the file."""
     key = _key(name)

@@ -6,6 +6,7 @@ Ctrl-C ends wherever it is. Nothing is sent twice. Redirections are not followed
 
 import asyncio
 import os
+import ssl
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,6 +162,8 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
 
 def _reason(error: OSError) -> str:
     """In words; `strerror` of several addresses that were tried is a list of their errors."""
+    if isinstance(error, ssl.SSLError):  # its numbers are none of the system's
+        return getattr(error, "verify_message", "") or error.reason or str(error)
     if error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)

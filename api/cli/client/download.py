@@ -35,13 +35,12 @@ def to_stdout(download: "Download") -> None:
             advance(len(chunk))
 
 
-def to_file(download: "Download", file: BinaryIO, path: Path) -> int:
-    """How many bytes it has. Raises CommandFailed."""
+def to_file(download: "Download", file: BinaryIO) -> int:
+    """How many bytes it has."""
     written = 0
     with _progress(download, shown=True) as advance:
         for chunk in download.chunks():
-            with _told(path):
-                written += file.write(chunk)
+            written += file.write(chunk)
             advance(len(chunk))
     return written
 
@@ -57,15 +56,14 @@ def written_when_complete(path: Path) -> Iterator[BinaryIO]:
             beside = real.with_name(f".app-manager-{secrets.token_hex(4)}.part")
             opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PLAIN_MODE)
     try:
-        with _ended_in_order(), os.fdopen(opened, "wb") as file:
+        with _told(path), _ended_in_order(), os.fdopen(opened, "wb") as file:
             yield file
-            with _told(path):
-                file.flush()
-                if beside is not None:
-                    if mode is not None:
-                        os.fchmod(opened, stat.S_IMODE(mode))
-                    os.fsync(opened)
-                    beside.replace(real)
+            file.flush()
+            if beside is not None:
+                if mode is not None:
+                    os.fchmod(opened, stat.S_IMODE(mode))
+                os.fsync(opened)
+                beside.replace(real)
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)

@@ -110,7 +110,7 @@ def _export(
         api,
         api.download(path, query, content_type) as download,
     ):
-        size = downloading.to_file(download, file, target)
+        size = downloading.to_file(download, file)
     output.show({"file": str(target), "bytes": size}, lambda _: [f"Exported to {plain(target)} ({size} bytes)"])
 
 
