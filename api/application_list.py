@@ -27,7 +27,7 @@ operations = Operations("Applications")
 class ApplicationsQuery(PageOf):
     """Filters combine with AND; those of jobs find the applications of which one job matches them all."""
 
-    status: Status | None = None
+    status: Annotated[Status, Field(description="In which they stand")] | None = None
     portal: PortalFilter | None = None
     company_name: Annotated[str, Field(description="A part of it, in any case")] | None = None
     title: Annotated[str, Field(description="A part of it, in any case")] | None = None
