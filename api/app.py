@@ -4,7 +4,21 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, batches, details, docs, events, exports, health, lists, queue, root
+from api import (
+    actions,
+    application_list,
+    applications,
+    batches,
+    details,
+    docs,
+    events,
+    exports,
+    health,
+    lists,
+    projections,
+    queue,
+    root,
+)
 from api.broker import Broker
 from api.docs import DOCUMENTATION, Documentation
 from api.door import door, tell_headers
@@ -48,10 +62,12 @@ OPERATIONS = (
     *actions.operations,
     *events.operations,
     *batches.operations,
+    *application_list.operations,
     *lists.operations,
     *details.operations,
     *exports.operations,
     *queue.operations,
+    *projections.operations,
 )
 
 

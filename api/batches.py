@@ -19,6 +19,7 @@ from api.ids import ApplicationId, BatchId
 from api.jobs import EXAMPLE, JobsDocument, check_jobs
 from api.keys import AT_LEAST, BATCH_COMMANDS, CLAIMS, CORRELATION_ID, EVENT_LOG, QUERIES, SETTINGS
 from api.operations import Answer, Bucket, Operations
+from api.pages import PageOf, Pagination, read_page
 from domain.application_events import Status
 from domain.batch import BatchStatus, BatchSubmitted, batch_status
 from domain.batch_commands import Item, SubmittedBatch
@@ -74,8 +75,8 @@ class SubmittedBatchView(BaseModel):
     created_at: datetime
 
 
-class BatchView(BaseModel):
-    """How far a batch is. `processed` counts the items that have ended."""
+class BatchCounts(BaseModel):
+    """`processed` are the items that have ended."""
 
     batch_id: BatchId
     status: BatchStatus
@@ -84,9 +85,28 @@ class BatchView(BaseModel):
     succeeded: int
     failed: int
     cancelled: int
+
+
+class BatchView(BatchCounts):
+    """How far a batch is, item by item."""
+
     results: list[ItemView]
     created_at: datetime
     completed_at: datetime | None
+
+
+class BatchSummary(BatchCounts):
+    """How far a batch is."""
+
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class BatchesView(BaseModel):
+    """The newest first."""
+
+    data: list[BatchSummary]
+    pagination: Pagination
 
 
 class CancelledBatchView(BaseModel):
@@ -117,6 +137,15 @@ async def submit_batch(request: web.Request, form: BatchForm) -> Answer[Submitte
         metrics.APPLICATIONS_SUBMITTED_TOTAL.inc(user_type="authenticated")
         metrics.APPLICATION_JOBS_COUNT.observe(len(item.jobs))
     return Answer(_submitted_view(submitted), submitted.position)
+
+
+@operations.get("/batch/applications", answers=BatchesView, query=PageOf, errors=(ValidationFailed,), reads=True)
+async def list_batches(request: web.Request, query: PageOf) -> Answer[BatchesView]:
+    """How far the caller's batches are."""
+    reading = request.app[QUERIES].batches(request[CLAIMS].user_id, query.limit, query.cursor, request[AT_LEAST])
+    page, pagination = await read_page(query, reading)
+    data = [BatchSummary.model_validate(_summary(document)) for document in page.entries]
+    return Answer(BatchesView(data=data, pagination=pagination), page.position)
 
 
 @operations.get("/batch/applications/{batch_id}", answers=BatchView, errors=(BatchNotFound,), reads=True)
@@ -228,20 +257,25 @@ async def _logged(request: web.Request, id: UUID, *, whole: bool) -> tuple[Mappi
 
 
 def _view(document: Mapping[str, Any]) -> BatchView:
-    statuses = [Status(item["status"]) for item in document["items"]]
-    succeeded, failed, cancelled = map(statuses.count, (Status.SUCCESS, Status.FAILED, Status.CANCELLED))
-    return BatchView(
-        batch_id=document["batch_id"],
-        status=batch_status(statuses, started=document["started"]),
-        total=len(statuses),
-        processed=succeeded + failed + cancelled,
-        succeeded=succeeded,
-        failed=failed,
-        cancelled=cancelled,
-        results=[ItemView(index=index, **item) for index, item in enumerate(document["items"])],
-        created_at=document["created_at"],
-        completed_at=document["completed_at"],
-    )
+    results = [ItemView(index=index, **item) for index, item in enumerate(document["items"])]
+    return BatchView.model_validate({**_summary(document), "results": results})
+
+
+def _summary(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    counts = {status: document["counts"][status.value] for status in Status}
+    there = [status for status, count in counts.items() if count]
+    succeeded, failed, cancelled = (counts[one] for one in (Status.SUCCESS, Status.FAILED, Status.CANCELLED))
+    return {
+        "batch_id": document["batch_id"],
+        "status": batch_status(there, started=document["started"]),
+        "total": sum(counts.values()),
+        "processed": succeeded + failed + cancelled,
+        "succeeded": succeeded,
+        "failed": failed,
+        "cancelled": cancelled,
+        "created_at": document["created_at"],
+        "completed_at": document["completed_at"],
+    }
 
 
 def _submitted_view(submitted: SubmittedBatch) -> SubmittedBatchView:

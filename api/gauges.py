@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from api.broker import Broker
+from api.lag import age_after
 from api.publish_rates import PublishRates
 from domain.application_events import Status
 from domain.errors import ReadModelBehind, StoreError
@@ -54,7 +55,8 @@ class Gauges:
         head = await self.event_store.log.head()
         for model, position in positions.items():
             metrics.PROJECTION_LAG_EVENTS.set(max(0, head - position), projection=model)
-            metrics.PROJECTION_LAG_SECONDS.set(await self._age_after(position), projection=model)
+            age = await age_after(self.event_store.log, position, self.clock)
+            metrics.PROJECTION_LAG_SECONDS.set(age, projection=model)
 
     async def queues(self) -> None:
         for name in self.queue_names:
@@ -70,11 +72,6 @@ class Gauges:
             metrics.QUEUE_PUBLISH_FAILURES_TOTAL.set(total, queue_name=queue)
         for kind, total in totals.dead_letters.items():
             metrics.DLQ_MESSAGES_TOTAL.set(total, original_queue=kind.original_queue, error_type=kind.error_type)
-
-    async def _age_after(self, position: int) -> float:
-        """Seconds since the oldest event beyond a position happened, 0 if there is none."""
-        oldest = await self.event_store.log.read(position, 1)
-        return max(0.0, (self.clock.now() - oldest[0].metadata.at).total_seconds()) if oldest else 0.0
 
     async def _try(self, refresh: Callable[[], Awaitable[None]]) -> None:
         try:

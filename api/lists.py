@@ -7,22 +7,21 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from api.errors import Problem, ValidationFailed
+from api.errors import ValidationFailed
 from api.ids import AppId, ApplicationId
 from api.keys import AT_LEAST, CLAIMS, QUERIES
 from api.operations import Answer, Operations
-from api.parameters import Begin, End, Limit, PortalFilter, Query
+from api.pages import PageOf, Pagination, read_page
+from api.parameters import Begin, End, PortalFilter
 from domain.job import Job
-from projections.queries import BadCursor, EntryList, Filters
+from projections.queries import EntryList, Filters
 
 operations = Operations("Entries")
 
 
-class ListQuery(Query):
-    """Filters combine with AND. Those that were sent for a page must be sent again with its cursor."""
+class ListQuery(PageOf):
+    """Filters combine with AND."""
 
-    limit: Limit = 20
-    cursor: Annotated[str, Field(description="`next_cursor` of the page before")] | None = None
     portal: PortalFilter | None = None
     company_name: Annotated[str, Field(description="A part of it, in any case")] | None = None
     title: Annotated[str, Field(description="A part of it, in any case")] | None = None
@@ -53,15 +52,6 @@ class EntryView(Job):
     error_reason: str | None
 
 
-class Pagination(BaseModel):
-    """Where a page stands. The next one is asked for with `next_cursor`, null on the last."""
-
-    limit: int
-    next_cursor: str | None
-    has_more: bool
-    total_count: int
-
-
 class ListView(BaseModel):
     """The newest submission first; the jobs of one application in their order."""
 
@@ -82,17 +72,9 @@ async def list_failed(request: web.Request, query: ListQuery) -> Answer[ListView
 
 
 async def _page(request: web.Request, query: ListQuery, kind: EntryList) -> Answer[ListView]:
-    try:
-        page = await request.app[QUERIES].entries(
-            kind, request[CLAIMS].user_id, query.filters, query.limit, query.cursor, request[AT_LEAST]
-        )
-    except BadCursor:
-        raise ValidationFailed("The cursor cannot be read", [Problem("cannot be read", "cursor")]) from None
-    pagination = Pagination(
-        limit=query.limit,
-        next_cursor=page.next_cursor,
-        has_more=page.next_cursor is not None,
-        total_count=page.total,
+    reading = request.app[QUERIES].entries(
+        kind, request[CLAIMS].user_id, query.filters, query.limit, query.cursor, request[AT_LEAST]
     )
+    page, pagination = await read_page(query, reading)
     data: Mapping[str, Any] = {entry["app_id"]: entry for entry in page.entries}
     return Answer(ListView.model_validate({"data": data, "pagination": pagination}), page.position)

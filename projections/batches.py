@@ -2,7 +2,8 @@
 
 It is made by BatchSubmitted, which stands after the submissions of its items in their append: so a reader never sees
 half a batch. `started` tells that an item has been started once, even if a retry made it pending again. A result that
-comes late changes the counts of a completed batch, and not when it was completed.
+comes late changes the counts of a completed batch, and not when it was completed. The counts are kept beside the items,
+so that a list of batches need not read those.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,20 +30,21 @@ from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
 from domain.rejected_message import MessageRejected
+from projections.entries import order_of
 from projections.read_model import Document, Documents, UnknownEvent
 
-NAME, VERSION, SPANS_STREAMS = "batches", 1, True
+NAME, VERSION, SPANS_STREAMS = "batches", 2, True
 
 INDEXES: Sequence[IndexModel] = [
     IndexModel(
-        [("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
+        [("user_id", ASCENDING), ("order", DESCENDING)],
         name="user",
         partialFilterExpression={"user_id": {"$exists": True}},
     )
 ]
 
 STEPS = ProcessingStarted | ApplicationSucceeded | ApplicationFailed | ApplicationCancelled | RetryRequested
-OPEN = frozenset({Status.PENDING.value, Status.PROCESSING.value})
+OPEN = (Status.PENDING.value, Status.PROCESSING.value)
 
 
 def touches(recorded: RecordedEvent) -> Iterable[str]:
@@ -75,15 +77,17 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
 
 
 def _submitted(recorded: RecordedEvent, application_ids: Sequence[str]) -> Document:
-    key = recorded.stream_id.hex
+    key, at = recorded.stream_id.hex, recorded.owner.submitted_at
     items = [{"application_id": id, "status": Status.PENDING.value, "error": None} for id in application_ids]
     return {
         "_id": key,
         "batch_id": key,
         "user_id": recorded.owner.user_id,
-        "created_at": recorded.owner.submitted_at,
+        "order": order_of(at, recorded.stream_id, 0),
+        "created_at": at,
         "completed_at": None,
         "started": False,
+        "counts": {status.value: 0 for status in Status} | {Status.PENDING.value: len(items)},
         "items": items,
     }
 
@@ -94,10 +98,14 @@ def _moved(recorded: RecordedEvent, docs: Documents, status: Status, error: str 
         return
     doc = docs[owner.batch_id.hex]
     items: list[dict[str, Any]] = doc["items"]
-    items[owner.batch_index] |= {"status": status.value, "error": error}
+    counts: dict[str, int] = doc["counts"]
+    item = items[owner.batch_index]
+    counts[item["status"]] -= 1
+    counts[status.value] += 1
+    item |= {"status": status.value, "error": error}
     if status is Status.PROCESSING:
         doc["started"] = True
-    if any(item["status"] in OPEN for item in items):
+    if any(counts[one] for one in OPEN):
         doc["completed_at"] = None
     elif doc["completed_at"] is None:
         doc["completed_at"] = recorded.metadata.at

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -35,8 +35,36 @@ class BadCursor(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Counters:
+    """Documents of `totals`, and the field of theirs that counts."""
+
+    query: Document
+    field: str = "count"
+
+
+class Selection(Protocol):
+    """Which documents of a build a list shows. They have an `order`, and a `_id` that is the id in its cursors."""
+
+    @property
+    def index(self) -> str:
+        """The database would guess from what it saw last."""
+
+    def page(self, own: str, user_id: str, before: str | None, limit: int) -> Pipeline:
+        """A user's documents after the one whose order is `before`, newest first. `own` is the collection."""
+
+    def count(self, own: str, user_id: str) -> Pipeline:
+        """Counts by scanning the user's documents."""
+
+    def counters(self, model: str, user_id: str) -> Counters | None:
+        """What in `totals` sums up to that; None if it does not know."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filters:
-    """They combine with AND; None and the empty string filter nothing. `date_to` is inclusive."""
+    """Of the entries of `/applied` and `/fail_applied`.
+
+    They combine with AND; None and the empty string filter nothing. `date_to` is inclusive.
+    """
 
     portal: str | None = None
     company_name: str | None = None
@@ -45,9 +73,26 @@ class Filters:
     date_to: datetime | None = None
 
     @property
-    def counted(self) -> bool:
-        """Whether `totals` knows how many entries they match."""
-        return not (self.company_name or self.title or self.date_from or self.date_to)
+    def index(self) -> str:
+        return index_of(self)
+
+    def page(self, own: str, user_id: str, before: str | None, limit: int) -> Pipeline:
+        return [
+            {"$match": self.match(user_id, before)},
+            {"$sort": {"order": -1}},
+            {"$limit": limit},
+            {"$project": HIDDEN},
+        ]
+
+    def count(self, own: str, user_id: str) -> Pipeline:
+        return [{"$match": self.match(user_id)}, {"$count": "count"}]
+
+    def counters(self, model: str, user_id: str) -> Counters | None:
+        if self.company_name or self.title or self.date_from or self.date_to:
+            return None
+        if not self.portal:
+            return Counters({"_id": totals.entries_key(model, user_id)})
+        return Counters({"user_id": user_id, "list": model, "portal_folded": folded(self.portal)})
 
     def match(self, user_id: str, before: str | None = None) -> Document:
         """The query for a user's entries, and of them those after the one whose order is `before`."""
@@ -55,9 +100,9 @@ class Filters:
         if self.portal:
             query["portal_folded"] = folded(self.portal)
         if self.company_name:
-            query["company_folded"] = {"$regex": _literally(self.company_name)}
+            query["company_folded"] = {"$regex": literally(self.company_name)}
         if self.title:
-            query["title_folded"] = {"$regex": _literally(self.title)}
+            query["title_folded"] = {"$regex": literally(self.title)}
         upper = [order for order in (before, order_beyond(self.date_to) if self.date_to else None) if order]
         order = {"$gte": order_from(self.date_from)} if self.date_from else {}
         if upper:
@@ -67,7 +112,7 @@ class Filters:
 
 def cursor_of(entry: Mapping[str, Any]) -> str:
     """Where the next page goes on."""
-    return base64.urlsafe_b64encode(orjson.dumps({"id": entry["app_id"], "order": entry["order"]})).decode().rstrip("=")
+    return base64.urlsafe_b64encode(orjson.dumps({"id": entry["_id"], "order": entry["order"]})).decode().rstrip("=")
 
 
 def order_in(cursor: str) -> str:
@@ -94,55 +139,47 @@ class PageQuery:
     build: BuildName
     counters: BuildName | None
     user_id: str
-    filters: Filters
+    filters: Selection
     limit: int
     before: str | None
 
     @property
     def index(self) -> str:
-        return index_of(self.filters)
+        return self.filters.index
 
     @property
     def pipeline(self) -> Pipeline:
         """The page and one entry more, the checkpoint, the user's first parked stream, and the count."""
         own, user = str(self.build), self.user_id
         return [
-            {"$match": self.filters.match(user, self.before)},
-            {"$sort": {"order": -1}},
-            {"$limit": self.limit + 1},
-            {"$project": HIDDEN},
+            *self.filters.page(own, user, self.before, self.limit + 1),
             _also("checkpoint", own, {"$match": {"_id": CHECKPOINT}}),
             _also("parked", own, {"$match": {"concerns": user}}, {"$sort": {"position": 1}}, {"$limit": 1}),
-            *(self._from_totals(self.counters) if self._in_totals else [_also("total", own, *self.count)]),
+            *(self._from_totals() or [_also("total", own, *self.count)]),
         ]
 
     @property
     def count(self) -> Pipeline:
-        """Counts by scanning the user's entries."""
-        return [{"$match": self.filters.match(self.user_id)}, {"$count": "count"}]
+        """Counts by scanning the user's documents."""
+        return self.filters.count(str(self.build), self.user_id)
 
     def has_count(self, parts: Mapping[str, Document]) -> bool:
         """False when `totals` stands elsewhere than the list, or counts what a parked stream does not show."""
-        if not self._in_totals:
+        if not self._from_totals():
             return True
         checkpoint, other = parts["checkpoint"], parts.get("totals")
         return other is not None and other["position"] == checkpoint["position"] and not checkpoint["parked"]
 
-    @property
-    def _in_totals(self) -> bool:
-        return self.counters is not None and self.filters.counted
-
-    def _from_totals(self, counters: BuildName | None) -> Pipeline:
-        own, portal = str(counters), self.filters.portal
-        checkpoint = _also("totals", own, {"$match": {"_id": CHECKPOINT}})
-        if not portal:
-            return [
-                checkpoint,
-                _also("total", own, {"$match": {"_id": totals.entries_key(self.build.model, self.user_id)}}),
-            ]
-        spelled = {"user_id": self.user_id, "list": self.build.model, "portal_folded": folded(portal)}
-        summed = {"$group": {"_id": None, "count": {"$sum": "$count"}}}
-        return [checkpoint, _also("total", own, {"$match": spelled}, summed)]
+    def _from_totals(self) -> Pipeline:
+        """Nothing if it does not know."""
+        counters = self.filters.counters(self.build.model, self.user_id)
+        if self.counters is None or counters is None:
+            return []
+        summed = {"$group": {"_id": None, "count": {"$sum": f"${counters.field}"}}}
+        return [
+            _also("totals", str(self.counters), {"$match": {"_id": CHECKPOINT}}),
+            _also("total", str(self.counters), {"$match": counters.query}, summed),
+        ]
 
 
 def parts(found: Sequence[Document]) -> tuple[list[Document], dict[str, Document]]:
@@ -154,6 +191,6 @@ def _also(part: str, collection: str, *pipeline: Mapping[str, Any]) -> Mapping[s
     return {"$unionWith": {"coll": collection, "pipeline": [*pipeline, {"$set": {PART: part}}]}}
 
 
-def _literally(text: str) -> str:
+def literally(text: str) -> str:
     """A regular expression that finds the text itself, its case ignored. A pattern may not hold a NUL."""
     return re.escape(text.casefold().encode(errors="replace").decode()).replace("\0", r"\x00")

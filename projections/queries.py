@@ -25,19 +25,24 @@ from projections import applied, batches, failed, status, totals
 from projections.exports import Export, Summary, summary_of
 from projections.live import VERSIONS, LiveBuilds, PositionWatch
 from projections.mongo_view import CHECKPOINT
-from projections.pages import BadCursor, Filters, PageQuery, cursor_of, order_in, parts
+from projections.overviews import AllBatches, ApplicationFilters
+from projections.pages import BadCursor, Filters, PageQuery, Selection, cursor_of, order_in, parts
 from projections.parked import parked_id
 from projections.read_model import Document
+from projections.standing import Standing, State, standings
 from projections.view import BuildName
 
 __all__ = [
     "Answer",
+    "ApplicationFilters",
     "BadCursor",
     "EntryList",
     "Export",
     "Filters",
     "Page",
     "Queries",
+    "Standing",
+    "State",
     "Summary",
     "fold_batch",
     "fold_status",
@@ -63,7 +68,7 @@ class Answer(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries as `projections/entries.py` keeps them, without the documents. `total` counts all that match."""
+    """Documents as their read model keeps them, without what a list does not show. `total` counts all that match."""
 
     entries: Sequence[Mapping[str, Any]]
     next_cursor: str | None
@@ -133,12 +138,17 @@ class Queries:
         self, kind: EntryList, user_id: str, filters: Filters, limit: int, cursor: str | None, at_least: int = 0
     ) -> Page:
         """A page, newest submission first. Raises BadCursor."""
-        before = None if cursor is None else order_in(cursor)
+        return await self._page(kind.value, user_id, filters, limit, cursor, at_least)
 
-        async def read() -> _Read[Page]:
-            return await self._read_page(kind, user_id, filters, limit, before)
+    async def applications(
+        self, user_id: str, filters: ApplicationFilters, limit: int, cursor: str | None, at_least: int = 0
+    ) -> Page:
+        """A page of status documents with the names of their first `jobs`, newest first. Raises BadCursor."""
+        return await self._page(status.NAME, user_id, filters, limit, cursor, at_least)
 
-        return (await self._reaching(kind.value, at_least, read)).value
+    async def batches(self, user_id: str, limit: int, cursor: str | None, at_least: int = 0) -> Page:
+        """A page of batches without their items, newest first. Raises BadCursor."""
+        return await self._page(batches.NAME, user_id, AllBatches(), limit, cursor, at_least)
 
     async def entry(
         self, kind: EntryList, user_id: str, entry_id: str, at_least: int = 0
@@ -153,22 +163,29 @@ class Queries:
 
         return await self._reaching(kind.value, at_least, read)
 
-    async def _read_page(
-        self, kind: EntryList, user_id: str, filters: Filters, limit: int, before: str | None
-    ) -> _Read[Page]:
-        build, counters = await self._live.of(kind.value), await self._live.find(totals.NAME)
-        query = PageQuery(build, counters, user_id, filters, limit, before)
-        entries, others = parts(await self._aggregate(build, query.pipeline, hint=query.index))
+    async def _page(
+        self, model: str, user_id: str, filters: Selection, limit: int, cursor: str | None, at_least: int
+    ) -> Page:
+        before = None if cursor is None else order_in(cursor)
+
+        async def read() -> _Read[Page]:
+            build, counters = await self._live.of(model), await self._live.find(totals.NAME)
+            return await self._read_page(PageQuery(build, counters, user_id, filters, limit, before))
+
+        return (await self._reaching(model, at_least, read)).value
+
+    async def _read_page(self, query: PageQuery) -> _Read[Page]:
+        entries, others = parts(await self._aggregate(query.build, query.pipeline, hint=query.index))
         if "checkpoint" not in others:
-            raise ReadModelBehind(f"The read model {kind} is being built")
+            raise ReadModelBehind(f"The read model {query.build.model} is being built")
         position, parked = others["checkpoint"]["position"], others.get("parked")
         if parked:
             position = parked["position"] - 1
         counted = others.get("total")
         if not query.has_count(others):
-            counted = next(iter(await self._aggregate(build, query.count, hint=query.index)), None)
+            counted = next(iter(await self._aggregate(query.build, query.count, hint=query.index)), None)
         total = counted["count"] if counted else 0
-        page, more = entries[:limit], len(entries) > limit
+        page, more = entries[: query.limit], len(entries) > query.limit
         return _Read(Page(page, cursor_of(page[-1]) if more else None, total, position), position, parked is not None)
 
     # -- exports ------------------------------------------------------------------------------------------------------
@@ -216,6 +233,10 @@ class Queries:
         """How far the live build of each read model is; 0 while there is none."""
         found = await asyncio.gather(*(self._live.position(model) for model in VERSIONS))
         return {model: position or 0 for model, position in zip(VERSIONS, found, strict=True)}
+
+    async def standings(self) -> Sequence[Standing]:
+        """How far each read model is, and whether somebody projects it."""
+        return await standings(self._mongo)
 
     async def application_counts(self) -> Mapping[Status, int]:
         """How many applications are in each status."""

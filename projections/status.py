@@ -1,7 +1,11 @@
-"""The `status` read model: one document an application, what its status endpoint shows (contract http.md 3).
+"""The `status` read model: what the status endpoint and the list of applications show (contract http.md 3, 15).
 
-`updated_at` is the last change that its user can see: of the status, or a job's result. `waiting_since` is the time of
-the newest event while the application has not ended, else null: the reconciler looks for old ones (design 7).
+Two documents an application. One changes: where it stands. `updated_at` is the last change that its user can see: of
+the status, or a job's result. `results` are those of its first jobs, null while one is open. `waiting_since` is the
+time of the newest event while the application has not ended, else null: the reconciler looks for old ones (design 7).
+
+The other is written once: the names of its first jobs, and those of all of them with their case folded, for the filters
+of the list. They may be many, so what changes does not carry them along.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,29 +32,48 @@ from domain.application_events import (
 from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.job import Job
 from domain.rejected_message import MessageRejected
+from projections.entries import folded, order_of
 from projections.read_model import Document, Documents, UnknownEvent
 
-NAME, VERSION, SPANS_STREAMS = "status", 1, False
+NAME, VERSION, SPANS_STREAMS = "status", 2, False
 
+USERS_OWN = {"user_id": {"$exists": True}}
 INDEXES: Sequence[IndexModel] = [
-    IndexModel([("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="user"),
+    IndexModel([("user_id", ASCENDING), ("order", DESCENDING)], name="user", partialFilterExpression=USERS_OWN),
+    IndexModel(
+        [("user_id", ASCENDING), ("status", ASCENDING), ("order", DESCENDING)],
+        name="user_status",
+        partialFilterExpression=USERS_OWN,
+    ),
+    IndexModel(
+        [("jobs_of", ASCENDING), ("order", DESCENDING)],
+        name="jobs",
+        partialFilterExpression={"jobs_of": {"$exists": True}},
+    ),
     IndexModel("waiting_since", name="waiting", partialFilterExpression={"waiting_since": {"$type": "date"}}),
     IndexModel("cv_id", name="cv", partialFilterExpression={"cv_id": {"$type": "string"}}),
 ]
+FIRST_JOBS = 20
+NAMES = ("title", "company_name", "portal")
 
 OTHERS = BatchSubmitted | BatchCancelled | KeyUsed | MessageRejected
 
 
 def touches(recorded: RecordedEvent) -> Iterable[str]:
-    return () if isinstance(recorded.event, OTHERS) else (recorded.stream_id.hex,)
+    key = recorded.stream_id.hex
+    if isinstance(recorded.event, ApplicationSubmitted):
+        return (key, jobs_key(key))
+    return () if isinstance(recorded.event, OTHERS) else (key,)
 
 
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     key, at = recorded.stream_id.hex, recorded.metadata.at
     match recorded.event:
-        case ApplicationSubmitted(cv=cv):
+        case ApplicationSubmitted(jobs=jobs, cv=cv):
             docs[key] = _submitted(recorded, cv.id if cv else None)
+            docs[jobs_key(key)] = _jobs(recorded, jobs)
         case ProcessingStarted(previous=previous):
             docs[key] |= {"status": Status.PROCESSING.value, "waiting_since": at}
             if previous is not Status.PROCESSING:  # else a worker took over, which is no change
@@ -61,10 +84,13 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
             docs[key] |= _ended(Status.FAILED, at, processed_at=at, error_reason=reason)
         case ApplicationCancelled(reason=reason):
             docs[key] |= _ended(Status.CANCELLED, at, error_reason=reason)
-        case RetryRequested():
+        case RetryRequested(reopened=reopened):
             docs[key] |= _ended(Status.PENDING, at) | {"waiting_since": at}
-        case JobApplied() | JobFailed():
+            for job in reopened:
+                _result(docs[key], job.position, None)
+        case JobApplied(position=position) | JobFailed(position=position) as result:
             docs[key]["updated_at"] = at
+            _result(docs[key], position, Status.SUCCESS if isinstance(result, JobApplied) else Status.FAILED)
             _still_waiting(docs[key], at)
         case DocumentsWritten() | JobAttempted() | RetryScheduled() | Requeued():
             _still_waiting(docs[key], at)
@@ -72,6 +98,11 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
             pass
         case unknown:
             raise UnknownEvent(NAME, unknown)
+
+
+def jobs_key(application_id: str) -> str:
+    """Id of the document of its jobs; no id of an application."""
+    return f"jobs:{application_id}"
 
 
 def _submitted(recorded: RecordedEvent, cv_id: str | None) -> Document:
@@ -88,7 +119,32 @@ def _submitted(recorded: RecordedEvent, cv_id: str | None) -> Document:
         "error_reason": None,
         "cv_id": cv_id,
         "waiting_since": at,
+        "order": _order(recorded),
+        "results": [None] * min(owner.job_count, FIRST_JOBS),
     }
+
+
+def _jobs(recorded: RecordedEvent, jobs: Sequence[Job]) -> Document:
+    """Jobs whose names differ by case only are found by the same filters, so one of them is enough."""
+    names = dict.fromkeys((folded(job.portal), folded(job.company_name), folded(job.title)) for job in jobs)
+    key = recorded.stream_id.hex
+    return {
+        "_id": jobs_key(key),
+        "application_id": key,
+        "jobs_of": recorded.owner.user_id,
+        "order": _order(recorded),
+        "jobs": [{name: getattr(job, name) for name in NAMES} for job in jobs[:FIRST_JOBS]],
+        "folded": [{"portal": portal, "company": company, "title": title} for portal, company, title in names],
+    }
+
+
+def _order(recorded: RecordedEvent) -> str:
+    return order_of(recorded.owner.submitted_at, recorded.stream_id, 0)
+
+
+def _result(doc: Document, position: int, status: Status | None) -> None:
+    if position <= FIRST_JOBS:
+        doc["results"][position - 1] = None if status is None else status.value
 
 
 def _ended(

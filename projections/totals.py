@@ -1,7 +1,8 @@
 """The `totals` read model: how many there are, so that nobody counts by scanning.
 
-One document a counter, gone when it is zero: the applications in each status; each user's entries in each list; and the
-same by portal, as the user wrote its name.
+One document a counter, gone when it is zero: the applications in each status; each user's applications, with the
+`parts` of them that are in each status; his batches; his entries in each list, and the same by portal, as he wrote its
+name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,7 @@ from domain.rejected_message import MessageRejected
 from projections.entries import folded
 from projections.read_model import Document, Documents, UnknownEvent
 
-NAME, VERSION, SPANS_STREAMS = "totals", 1, True
+NAME, VERSION, SPANS_STREAMS = "totals", 2, True
 
 INDEXES: Sequence[IndexModel] = [
     IndexModel(
@@ -43,14 +44,17 @@ INDEXES: Sequence[IndexModel] = [
     IndexModel("status", name="status", partialFilterExpression={"status": {"$exists": True}}),
 ]
 
+APPLICATIONS, BATCHES = "applications", "batches"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A counter goes up or down by one."""
+    """A counter goes up or down by one, and a part of it with it. What a user's counter counts is its `list`."""
 
     key: str
     by: int
     labels: Document
+    part: str | None = None
 
 
 def _key(*labels: str) -> str:
@@ -68,9 +72,29 @@ def touches(recorded: RecordedEvent) -> Iterable[str]:
 
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     for step in _steps(recorded):
-        before = docs.pop(step.key, None) or {"_id": step.key, **step.labels, "count": 0}
-        if count := before["count"] + step.by:
-            docs[step.key] = before | {"count": count}
+        doc = docs.pop(step.key, None) or {"_id": step.key, **step.labels, "count": 0}
+        doc["count"] += step.by
+        if step.part is not None:
+            _count_part(doc, step.part, step.by)
+        if doc["count"]:
+            docs[step.key] = doc
+
+
+def _count_part(doc: Document, part: str, by: int) -> None:
+    parts = doc.setdefault("parts", {})
+    count = parts.pop(part, 0) + by
+    if count:
+        parts[part] = count
+
+
+def applications_key(user_id: str) -> str:
+    """Id of the counter of a user's applications."""
+    return _key(APPLICATIONS, user_id)
+
+
+def batches_key(user_id: str) -> str:
+    """Id of the counter of a user's batches."""
+    return _key(BATCHES, user_id)
 
 
 def entries_key(kind: str, user_id: str) -> str:
@@ -81,18 +105,18 @@ def entries_key(kind: str, user_id: str) -> str:
 def _steps(recorded: RecordedEvent) -> Sequence[Step]:  # noqa: PLR0911  one arm for each event
     match recorded.event:
         case ApplicationSubmitted():
-            return [MORE[Status.PENDING]]
+            return [MORE[Status.PENDING], _of_user(recorded, Status.PENDING, 1)]
         case ProcessingStarted(previous=previous):
-            return _moved(previous, Status.PROCESSING)
+            return _moved(recorded, previous, Status.PROCESSING)
         case ApplicationSucceeded(previous=previous):
-            return _moved(previous, Status.SUCCESS)
+            return _moved(recorded, previous, Status.SUCCESS)
         case ApplicationFailed():
-            return _moved(Status.PROCESSING, Status.FAILED)
+            return _moved(recorded, Status.PROCESSING, Status.FAILED)
         case ApplicationCancelled():
-            return _moved(Status.PENDING, Status.CANCELLED)
+            return _moved(recorded, Status.PENDING, Status.CANCELLED)
         case RetryRequested(reopened=reopened):
             gone = [step for job in reopened for step in _entries(recorded, "failed", job.portal, -1)]
-            return [*_moved(Status.FAILED, Status.PENDING), *gone]
+            return [*_moved(recorded, Status.FAILED, Status.PENDING), *gone]
         case JobApplied(job=job, was_failed=was_failed):
             gone = _entries(recorded, "failed", job.portal, -1) if was_failed else []
             return [*gone, *_entries(recorded, "applied", job.portal, 1)]
@@ -100,14 +124,25 @@ def _steps(recorded: RecordedEvent) -> Sequence[Step]:  # noqa: PLR0911  one arm
             return _entries(recorded, "failed", job.portal, 1)
         case DocumentsWritten() | JobAttempted() | RetryScheduled() | Requeued():
             return []
-        case BatchSubmitted() | BatchCancelled() | KeyUsed() | MessageRejected():
+        case BatchSubmitted():
+            user_id = recorded.owner.user_id
+            return [Step(batches_key(user_id), 1, {"list": BATCHES, "user_id": user_id})]
+        case BatchCancelled() | KeyUsed() | MessageRejected():
             return []
         case unknown:
             raise UnknownEvent(NAME, unknown)
 
 
-def _moved(previous: Status, status: Status) -> list[Step]:
-    return [] if previous is status else [LESS[previous], MORE[status]]
+def _moved(recorded: RecordedEvent, previous: Status, status: Status) -> list[Step]:
+    if previous is status:
+        return []
+    # up before down: at zero the counter would be gone, with its other parts
+    return [LESS[previous], MORE[status], _of_user(recorded, status, 1), _of_user(recorded, previous, -1)]
+
+
+def _of_user(recorded: RecordedEvent, status: Status, by: int) -> Step:
+    user_id = recorded.owner.user_id
+    return Step(applications_key(user_id), by, {"list": APPLICATIONS, "user_id": user_id}, status.value)
 
 
 def _entries(recorded: RecordedEvent, kind: str, portal: str | None, by: int) -> list[Step]:

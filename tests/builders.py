@@ -268,11 +268,11 @@ def some_applications(count: int, user: str = "ada") -> tuple[ApplicationStory, 
     )
 
 
-def a_batch(items: int = 3, user: str = "ada") -> BatchStory:
+def a_batch(items: int = 3, user: str = "ada", id: UUID = BATCH_ID) -> BatchStory:
     """A batch with its items submitted; `owner` of each item names its place in it."""
     applications = tuple(
-        replace(item, owner=replace(item._owner, submitted_at=START, batch_id=BATCH_ID, batch_index=index))
+        replace(item, owner=replace(item._owner, submitted_at=START, batch_id=id, batch_index=index))
         for index, item in enumerate(some_applications(items, user))
     )
     jobs = sum(item._owner.job_count for item in applications)
-    return BatchStory(BATCH_ID, Owner(user, jobs, START, BATCH_ID), CAUSE, items=applications).submitted()
+    return BatchStory(id, Owner(user, jobs, START, id), CAUSE, items=applications).submitted()

@@ -19,7 +19,7 @@ from projections.mongo_view import CHECKPOINT, MongoView
 from projections.projector import Projector
 from projections.read_model import Document, Documents, ReadModel
 from projections.read_models import READ_MODELS
-from projections.view import View
+from projections.view import BuildName, View
 from tests.builders import APPLICATION_ID, START, ApplicationStory, Story, a_batch, a_job, an_application
 from tests.fakes.event_log import FakeEventLog
 
@@ -63,8 +63,14 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15.0)
 # -- what is in the database ------------------------------------------------------------------------------------------
 
 
+def first_build(model: str) -> BuildName:
+    """Of this release's schema version."""
+    [version] = [one.VERSION for one in READ_MODELS if model == one.NAME]
+    return BuildName(model, version, 1)
+
+
 def collection(mongo: Mongo, model: str) -> Any:
-    return mongo.database[f"{model}.1.1"]
+    return mongo.database[str(first_build(model))]
 
 
 async def checkpoint(mongo: Mongo, model: str) -> Document | None:

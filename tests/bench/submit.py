@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from pymongo import AsyncMongoClient
 
+from projections import status
+from projections.view import BuildName
 from tests.bench.http_load import Orders, Seen, in_own_process, post_application
 from tests.bench.report import Row
 from tests.bench.servers import Servers
@@ -23,6 +25,7 @@ KEYED_COUNT = 6_000
 VISIBLE_COUNT, VISIBLE_PER_SECOND = 5_000, 500.0
 WORKER_COUNT = 4_000
 MEMORY_COUNT, MEMORY_PER_SECOND = 100_000, 700.0
+NEW_APPLICATION = {"operationType": "insert", "fullDocument.user_id": {"$exists": True}}
 JOBS = json.dumps({"jobs": [{"title": "Baker", "portal": "sandbox", "company_name": "Bread & Co", "location": "Graz"}]})
 
 
@@ -101,12 +104,12 @@ async def visible(servers: Servers) -> Sequence[Row]:
     async with service(servers, servers.fresh_sqlite(), "api", "projector", "relay") as (made, client):
         await in_own_process(orders(client, WARM_UP))
         mongo: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(servers.mongodb.url, tz_aware=True)
-        collection = mongo[made.settings["MONGODB_DATABASE"]]["status.1.1"]
+        collection = mongo[made.settings["MONGODB_DATABASE"]][str(BuildName(status.NAME, status.VERSION, 1))]
         delays: list[float] = []
         watching = asyncio.Event()
 
         async def watch() -> None:
-            async with await collection.watch([{"$match": {"operationType": "insert"}}]) as changes:
+            async with await collection.watch([{"$match": NEW_APPLICATION}]) as changes:
                 watching.set()
                 async for change in changes:
                     # created_at is before the 200 by what the append took: the delay is told too large by it

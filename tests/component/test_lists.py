@@ -14,10 +14,9 @@ from domain.ports import Append
 from infra.mongo import Mongo
 from projections.pages import PageQuery, order_in
 from projections.queries import BadCursor, EntryList, Filters, Page, Queries
-from projections.view import BuildName
 from tests.builders import APPLICATION_ID, START, a_job
 from tests.fakes.event_log import FakeEventLog
-from tests.projecting import a_failed, an_applied, collection, project
+from tests.projecting import a_failed, an_applied, collection, first_build, project
 
 APPLIED, FAILED = EntryList.APPLIED, EntryList.FAILED
 ALL = Filters()
@@ -233,7 +232,7 @@ async def test_a_page_of_a_long_list_is_read_by_its_index(mongo: Mongo, log: Fak
     await project(mongo, log, *(an_applied(n) for n in range(40)))
     entries = collection(mongo, "applied")
     middle = (await entries.find({"user_id": "ada"}).sort("order", -1).to_list(20))[-1]["order"]
-    build, counters = BuildName("applied", 1, 1), BuildName("totals", 1, 1)
+    build, counters = first_build("applied"), first_build("totals")
     for filters, index in ((ALL, "user"), (Filters(portal="sandbox"), "user_portal"), (Filters(title="b"), "user")):
         query = PageQuery(build, counters, "ada", filters, 3, middle)
         pipeline: list[Any] = query.pipeline[:4]

@@ -117,8 +117,8 @@ async def test_the_published_errors_of_each_call_are_told() -> None:
         method, *_ = row["Method and path"].split()
         names = {VARIABLE.sub("{}", path) for path in codes(row["Method and path"])}
         known = [one for there, path, one in described() if there == method and VARIABLE.sub("{}", path) in names]
-        if not known:
-            continue  # not built yet: test_http_0_index.py knows
+        if len(known) < len(names):
+            continue  # not all built yet: test_http_0_index.py knows
         told = {status for operation in known for status in operation["responses"]}
         published = set(re.findall(r"\b[45]\d\d\b", row["Own error cases"]))
         assert published - told <= RATES, row["Method and path"]

@@ -1,5 +1,6 @@
 """What the `batches` read model shows, whatever happens to the items."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from domain.application_events import Status
 from domain.event import RecordedEvent
 from projections import batches
+from projections.entries import order_of
 from projections.read_model import Document
 from tests.builders import BATCH_ID, START, ApplicationStory, a_batch
 
@@ -47,6 +49,9 @@ def test_each_item_shows_what_its_application_is(names: list[str]) -> None:
     doc = shown(*events_of(items))
     assert [item["application_id"] for item in doc["items"]] == [item.id.hex for item in items]
     assert [item["status"] for item in doc["items"]] == [item.application.status for item in items]
+    assert {one: count for one, count in doc["counts"].items() if count} == Counter(
+        one["status"] for one in doc["items"]
+    )
     assert doc["started"] == any(item.application.starts for item in items)
     done = all(item.application.ended for item in items)
     assert (doc["completed_at"] is not None) == done
@@ -59,9 +64,11 @@ def test_it_begins_with_every_item_pending() -> None:
         "_id": BATCH_ID.hex,
         "batch_id": BATCH_ID.hex,
         "user_id": "ada",
+        "order": order_of(START, BATCH_ID, 0),
         "created_at": START,
         "completed_at": None,
         "started": False,
+        "counts": {"pending": 2, "processing": 0, "success": 0, "failed": 0, "cancelled": 0},
     }
     assert [(item["status"], item["error"]) for item in items] == [("pending", None)] * 2
 

@@ -58,7 +58,9 @@ def shown(model: ReadModel, *stories: Iterable[RecordedEvent] | Story) -> dict[s
 
 
 def counts(*stories: Iterable[RecordedEvent] | Story) -> dict[str, int]:
-    return {key: doc["count"] for key, doc in shown(totals, *stories).items()}
+    """But for the counters of each user's applications, which follow the others."""
+    docs = shown(totals, *stories)
+    return {key: doc["count"] for key, doc in docs.items() if doc.get("list") != totals.APPLICATIONS}
 
 
 def at(second: int) -> datetime:
@@ -124,7 +126,53 @@ def test_a_submission_is_pending() -> None:
         "error_reason": None,
         "cv_id": "ada-cv",
         "waiting_since": START,
+        "order": order_of(START, APPLICATION_ID, 0),
+        "results": [None, None, None],
     }
+
+
+def test_the_names_of_its_jobs_are_kept_once() -> None:
+    jobs = [
+        a_job("Bäcker", id="1", description="Bake."),
+        a_job("BÄCKER", company_name="CRUMB & CO"),
+        a_job(portal=None),
+    ]
+    assert shown(status, an_application().submitted(jobs))[f"jobs:{ID}"] == {
+        "_id": f"jobs:{ID}",
+        "application_id": ID,
+        "jobs_of": "ada",
+        "order": order_of(START, APPLICATION_ID, 0),
+        "jobs": [
+            {"title": "Bäcker", "company_name": "Crumb & Co", "portal": "sandbox"},
+            {"title": "BÄCKER", "company_name": "CRUMB & CO", "portal": "sandbox"},
+            {"title": "Baker", "company_name": "Crumb & Co", "portal": None},
+        ],
+        "folded": [
+            {"portal": "sandbox", "company": "crumb & co", "title": "bäcker"},
+            {"portal": None, "company": "crumb & co", "title": "baker"},
+        ],
+    }
+
+
+def test_of_many_jobs_all_can_be_found_and_the_first_are_shown() -> None:
+    jobs = [a_job(f"Baker {n}") for n in range(1, 31)]
+    docs = shown(status, an_application().submitted(jobs).started().applied(20).refused(21))
+    assert [job["title"] for job in docs[f"jobs:{ID}"]["jobs"]] == [f"Baker {n}" for n in range(1, 21)]
+    assert [job["title"] for job in docs[f"jobs:{ID}"]["folded"]] == [f"baker {n}" for n in range(1, 31)]
+    assert docs[ID]["results"] == [None] * 19 + ["success"]
+
+
+def test_what_changes_later_leaves_the_names_alone() -> None:
+    later = TWO_JOBS.applied(1).refused(2).failed().retried().cancelled().recorded()[1:]
+    assert {id for recorded in later for id in status.touches(recorded)} == {ID}
+
+
+def test_each_job_has_a_result_of_its_own_until_a_retry_opens_it_again() -> None:
+    failed_one = TWO_JOBS.applied(1).refused(2).failed()
+    assert shown(status, failed_one)[ID]["results"] == ["success", "failed"]
+    assert shown(status, failed_one.retried())[ID]["results"] == ["success", None]
+    late = TWO_JOBS.unknown(1).applied(2).failed().applied(1).succeeded()
+    assert shown(status, late)[ID]["results"] == ["success", "success"]
 
 
 def test_a_success_tells_when_it_ended() -> None:
@@ -286,6 +334,7 @@ def test_case_is_folded_not_only_lowered() -> None:
 
 # -- totals -----------------------------------------------------------------------------------------------------------
 
+LISTS = {"applied", "failed"}
 PENDING, SUCCESS, FAILURE = '["status","pending"]', '["status","success"]', '["status","failed"]'
 ALL_APPLIED, ALL_FAILED = '["entries","applied","ada"]', '["entries","failed","ada"]'
 
@@ -301,9 +350,11 @@ def test_each_application_is_counted_in_its_status() -> None:
 def test_one_application_is_in_one_status_at_any_time(life: Story) -> None:
     for length in range(1, len(life.events) + 1):
         part = replace(life, events=life.events[:length])
+        status_now = Status(shown(status, part)[ID]["status"])
         by_status = {key: count for key, count in counts(part).items() if "status" in key}
-        [status_now] = [doc["status"] for doc in shown(status, part).values()]
-        assert by_status == {f'["status","{Status(status_now).value}"]': 1}
+        assert by_status == {f'["status","{status_now.value}"]': 1}
+        of_user = shown(totals, part)[totals.applications_key("ada")]
+        assert (of_user["count"], of_user["parts"]) == (1, {status_now.value: 1})
 
 
 @pytest.mark.parametrize("life", LIVES[:5], ids=lambda life: " ".join(e.NAME.split(".")[1] for e in life))
@@ -318,11 +369,26 @@ def test_the_totals_equal_the_lists_at_any_time(life: Story) -> None:
 def test_entries_are_counted_by_portal_as_it_was_written() -> None:
     jobs = [a_job(portal=portal) for portal in ("LinkedIn", "linkedin", "LinkedIn", None)]
     docs = shown(totals, _all_applied(an_application().submitted(jobs).started(), 4))
-    entries = [doc for doc in docs.values() if "list" in doc]
+    entries = [doc for doc in docs.values() if doc.get("list") in LISTS]
     assert {(doc.get("portal"), doc.get("portal_folded"), doc["count"]) for doc in entries} == {
         (None, None, 4),
         ("linkedin", "linkedin", 1),
         ("LinkedIn", "linkedin", 2),
+    }
+
+
+def test_each_users_applications_and_batches_are_counted() -> None:
+    bobs = [replace(a_batch(user="bob"), id=UUID(int=4)), *some_applications(3, "bob")]
+    docs = shown(totals, a_batch(2), FAILED, *bobs, some_applications(1, "bob")[0].started().recorded()[1:])
+    counted = {
+        (doc["user_id"], doc["list"]): (doc["count"], doc.get("parts")) for doc in docs.values() if "list" in doc
+    }
+    assert counted == {
+        ("ada", "batches"): (1, None),
+        ("ada", "applications"): (1, {"failed": 1}),
+        ("ada", "failed"): (1, None),
+        ("bob", "batches"): (1, None),
+        ("bob", "applications"): (3, {"pending": 2, "processing": 1}),
     }
 
 
