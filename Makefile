@@ -5,6 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Public files only, for every Python that we support.
 LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade --no-strip-extras --generate-hashes --no-header
+BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 .DEFAULT_GOAL := help
 .PHONY: help run test cover check format bench lock clean
 
@@ -32,9 +33,10 @@ format: $(READY) ## Puts the code into its form
 bench: $(READY) ## Measures the service on this machine
 	$(BIN)/python -m tests.bench $(ARGS)
 
-lock: $(READY) ## Makes requirements.txt and requirements-dev.txt anew, with the newest versions that pyproject.toml allows
+lock: $(READY) ## Makes the lock files anew, with the newest versions that pyproject.toml allows
 	$(LOCK) --output-file requirements.txt pyproject.toml
 	$(LOCK) --constraint requirements.txt --extra servers --extra dev --output-file requirements-dev.txt pyproject.toml
+	$(BUILD_REQUIRES) | $(LOCK) --constraint requirements-dev.txt --output-file infra/deploy/requirements-build.txt -
 
 clean: ## Removes what make and the tools made; .data/ (the service's data) stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist

@@ -147,7 +147,7 @@ def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
     )
 
 
-LOCK_LINE = re.compile(r"[a-z0-9.-]+(\[[a-z0-9, -]+\])?==[\w.+]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
+LOCK_LINE = re.compile(r"[a-z0-9.-]+(\[[a-z0-9, -]+\])?==[\w.+!]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
