@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api import actions, applications, batches, details, events, exports, health, lists, queue, root
+from api import actions, applications, batches, details, events, exports, health, lists, queue, root, streams, websocket
 from api.broker import Broker
 from api.door import door, tell_headers
 from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
 from api.keys import (
+    AUDIENCE,
     BATCH_COMMANDS,
     BROKER,
     CLOCK,
@@ -24,6 +25,7 @@ from api.keys import (
     SETTINGS,
     TOKENS,
 )
+from api.listeners import Audience
 from api.publish_rates import PublishRates
 from api.response_headers import RESPONSE_HEADERS, ResponseHeaders
 from api.routing import add_routes
@@ -49,6 +51,8 @@ OPERATIONS = (
     *details.operations,
     *exports.operations,
     *queue.operations,
+    *streams.operations,
+    *websocket.operations,
 )
 
 
@@ -87,6 +91,18 @@ def create_app(deps: Dependencies) -> web.Application:
     app[RUNNING] = Running()
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
+    app[AUDIENCE] = Audience(deps.queries, settings.ws_max_connections_per_user)
     add_routes(app, OPERATIONS)
     app.on_response_prepare.append(tell_headers)
+    app.on_shutdown.append(_say_goodbye)
+    app.on_cleanup.append(_close_audience)
     return app
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    """Streams do not end by themselves."""
+    app[AUDIENCE].say_goodbye()
+
+
+async def _close_audience(app: web.Application) -> None:
+    await app[AUDIENCE].close()

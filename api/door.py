@@ -55,7 +55,11 @@ async def _answer(request: web.Request, handler: Handler, operation: Operation) 
 
 def authenticate(request: web.Request) -> Claims:
     """Raises AuthenticationRequired, InvalidToken or TokenExpired."""
-    token = bearer_token(request.headers.get(hdrs.AUTHORIZATION))
+    authorization, in_query = request.headers.get(hdrs.AUTHORIZATION), request.query.get("token")
+    if authorization is None and in_query and request[OPERATION].token_in_query:
+        token = in_query
+    else:
+        token = bearer_token(authorization)
     return request.app[TOKENS].verify(token, request.app[CLOCK].now())
 
 

@@ -56,7 +56,10 @@ WithForm = Callable[[web.Request, F], Handled[V]]
 
 @dataclass(frozen=True)
 class Operation:
-    """`public`: needs no token. `errors`: its own, besides those that any call can have."""
+    """`public`: needs no token. `errors`: its own, besides those that any call can have.
+
+    `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream.
+    """
 
     method: str
     path: str
@@ -68,6 +71,7 @@ class Operation:
     bucket: Bucket = Bucket.REQUESTS
     public: bool = False
     reads: bool = False
+    token_in_query: bool = False
 
     @cached_property
     def endpoint(self) -> str:
@@ -107,6 +111,7 @@ class Options(TypedDict, total=False):
     bucket: Bucket
     public: bool
     reads: bool
+    token_in_query: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 It serves as soon as the event store is open. MongoDB and RabbitMQ may be away: submissions without a CV need neither,
 reads answer 503 until MongoDB is back. When it is told to stop, it first says that it is not ready, then takes no new
-connection; what runs gets SHUTDOWN_GRACE_SECONDS, and so do requests on connections that are still open. Killed
-instead, it loses nothing that it has answered: what is answered is durable.
+connection, and says goodbye to the streams; what runs gets SHUTDOWN_GRACE_SECONDS, and so do requests on connections
+that are still open. Killed instead, it loses nothing that it has answered: what is answered is durable.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from api.broker import Broker
 from api.gauges import Gauges
 from api.health import EVENT_STORE, MONGODB, RABBITMQ, Health
 from api.http_server import HttpServer
+from api.keys import AUDIENCE
 from api.publish_rates import PublishRates
 from api.running import RUNNING
 from infra import metrics
@@ -50,6 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             deps.health.ending = True
             await site.stop()
+            server.app[AUDIENCE].say_goodbye()
             await server.app[RUNNING].ended(settings.shutdown_grace_seconds)
         finally:
             await server.cleanup()
