@@ -18,6 +18,8 @@ from api import (
     projections,
     queue,
     root,
+    streams,
+    websocket,
 )
 from api.broker import Broker
 from api.docs import DOCUMENTATION, Documentation
@@ -27,6 +29,7 @@ from api.forms import FormReader
 from api.health import HEALTH, Health
 from api.idempotency import DUPLICATES, Duplicates
 from api.keys import (
+    AUDIENCE,
     BATCH_COMMANDS,
     BROKER,
     CLOCK,
@@ -40,6 +43,7 @@ from api.keys import (
     SETTINGS,
     TOKENS,
 )
+from api.listeners import Audience
 from api.publish_rates import PublishRates
 from api.response_headers import RESPONSE_HEADERS, ResponseHeaders
 from api.routing import add_routes
@@ -68,6 +72,8 @@ OPERATIONS = (
     *exports.operations,
     *queue.operations,
     *projections.operations,
+    *streams.operations,
+    *websocket.operations,
 )
 
 
@@ -109,7 +115,19 @@ def create_app(deps: Dependencies) -> web.Application:
     app[DUPLICATES] = Duplicates()
     app[DOCUMENTATION] = Documentation(OPERATIONS, settings)
     app[EXCEL_BUILDS] = ExcelBuilds()
+    app[AUDIENCE] = Audience(deps.queries, settings.ws_max_connections_per_user)
     add_routes(app, OPERATIONS)
     app.on_startup.append(app[DOCUMENTATION].prepare)
     app.on_response_prepare.append(tell_headers)
+    app.on_shutdown.append(_say_goodbye)
+    app.on_cleanup.append(_close_audience)
     return app
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    """Streams do not end by themselves."""
+    app[AUDIENCE].say_goodbye()
+
+
+async def _close_audience(app: web.Application) -> None:
+    await app[AUDIENCE].close()

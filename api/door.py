@@ -54,8 +54,14 @@ async def _answer(request: web.Request, handler: Handler, operation: Operation) 
 
 
 async def authenticate(request: web.Request) -> Claims:
-    """Who calls, by his header. Raises AuthenticationRequired, and what `verify_token` raises."""
-    return await verify_token(request.app, bearer_token(request.headers.get(hdrs.AUTHORIZATION)))
+    """Who calls, by his header, or by `?token=` of a stream.
+
+    Raises AuthenticationRequired, and what `verify_token` does.
+    """
+    authorization, in_query = request.headers.get(hdrs.AUTHORIZATION), request.query.get("token")
+    if authorization is None and in_query and request[OPERATION].token_in_query:
+        return await verify_token(request.app, in_query)
+    return await verify_token(request.app, bearer_token(authorization))
 
 
 async def verify_token(app: web.Application, token: str) -> Claims:

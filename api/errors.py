@@ -70,6 +70,14 @@ class ResumeTooLarge(RequestError):
     """The CV is over its limit."""
 
 
+class UpgradeRequired(RequestError):
+    """A WebSocket endpoint was called as if it were none."""
+
+
+class TooManyStreams(RequestError):
+    """The user has as many streams open as one process gives him."""
+
+
 class QueueFailed(RequestError):
     """RabbitMQ refuses a command of a queue endpoint."""
 
@@ -101,6 +109,9 @@ def _retry_after(seconds: int) -> Mapping[str, str]:
 
 
 BEARER: Mapping[str, str] = MappingProxyType({hdrs.WWW_AUTHENTICATE: "Bearer"})
+WEBSOCKET: Mapping[str, str] = MappingProxyType(
+    {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade", hdrs.SEC_WEBSOCKET_VERSION: "13"}
+)
 INTERNAL = ErrorKind("ERR_1000", "InternalError", 500, "Something went wrong that should not have")
 OVERLOADED = "The service has more work than it can accept now; nothing was stored"
 NO_ANSWER = "A store did not answer in time"
@@ -113,6 +124,8 @@ KINDS: Mapping[type[DomainError], ErrorKind] = {
     MethodNotAllowed: ErrorKind("ERR_1005", "MethodNotAllowedError", 405),
     PayloadTooLarge: ErrorKind("ERR_1006", "PayloadTooLargeError", 413),
     UnsupportedMediaType: ErrorKind("ERR_1007", "UnsupportedMediaTypeError", 415),
+    UpgradeRequired: ErrorKind("ERR_1009", "UpgradeRequiredError", 426, headers=WEBSOCKET),
+    TooManyStreams: ErrorKind("ERR_7001", "RateLimitError", 429, headers=_retry_after(30)),
     InvalidJobData: ErrorKind("ERR_3002", "InvalidJobDataError", 422),
     InvalidResumeFormat: ErrorKind("ERR_4002", "InvalidResumeFormatError", 400),
     ResumeTooLarge: ErrorKind("ERR_4003", "ResumeUploadError", 413),

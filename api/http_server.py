@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +24,22 @@ LINE_MAX_BYTES = 64 * 1024  # of the request line, and of one header
 
 class Connection(web.RequestHandler):
     """One connection."""
+
+    _tell_loss: Callable[[], None] | None = None
+
+    @contextmanager
+    def telling_loss(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Calls it when the connection is lost meanwhile: who only writes would not know before he writes again."""
+        self._tell_loss = tell
+        try:
+            yield
+        finally:
+            self._tell_loss = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._tell_loss is not None:
+            self._tell_loss()
 
     def handle_error(
         self,

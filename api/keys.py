@@ -4,6 +4,7 @@ from aiohttp import web
 
 from api.broker import Broker
 from api.forms import FormReader
+from api.listeners import Audience
 from api.publish_rates import PublishRates
 from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
@@ -26,6 +27,7 @@ BROKER = web.AppKey("BROKER", Broker)
 PUBLISH_RATES = web.AppKey("PUBLISH_RATES", PublishRates)
 LEASES: web.AppKey[Leases] = web.AppKey("LEASES")
 FORMS = web.AppKey("FORMS", FormReader)
+AUDIENCE = web.AppKey("AUDIENCE", Audience)
 
 CORRELATION_ID = web.RequestKey("CORRELATION_ID", str)
 CLAIMS = web.RequestKey("CLAIMS", Claims)

@@ -68,6 +68,7 @@ class Operation:
     """`public`: needs no token. `errors`: its own, besides those that any call can have.
 
     `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when.
+    `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream.
     """
 
     method: str
@@ -84,6 +85,7 @@ class Operation:
     statuses: tuple[int, ...] = (200,)
     bodiless: Mapping[int, str] = field(default_factory=dict)
     tag: str = ""
+    token_in_query: bool = False
 
     @cached_property
     def endpoint(self) -> str:
@@ -126,6 +128,7 @@ class Options(TypedDict, total=False):
     writes: bool
     statuses: tuple[int, ...]
     bodiless: Mapping[int, str]
+    token_in_query: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +143,19 @@ class Operations:
 
     @overload
     def get(
-        self, path: str, *, answers: type[V] | Media, query: type[Q], **options: Unpack[Options]
+        self, path: str, *, answers: type[V] | Media | None, query: type[Q], **options: Unpack[Options]
     ) -> Callable[[WithQuery[Q, V]], WithQuery[Q, V]]: ...
 
     @overload
     def get(
-        self, path: str, *, answers: type[V] | Media, **options: Unpack[Options]
+        self, path: str, *, answers: type[V] | Media | None, **options: Unpack[Options]
     ) -> Callable[[Plain[V]], Plain[V]]: ...
 
     def get(
         self,
         path: str,
         *,
-        answers: type[BaseModel] | Media,
+        answers: type[BaseModel] | Media | None,
         query: type[Query] | None = None,
         **options: Unpack[Options],
     ) -> Callable[[Any], Any]:
@@ -186,7 +189,7 @@ class Operations:
         return self._declare("DELETE", path, answers, **options)
 
     def _declare(
-        self, method: str, path: str, answers: type[BaseModel] | Media, **options: Any
+        self, method: str, path: str, answers: type[BaseModel] | Media | None, **options: Any
     ) -> Callable[[Any], Any]:
         def declare(handler: Callable[..., Handled[Any]]) -> Callable[..., Handled[Any]]:
             self.declared.append(Operation(method, path, handler, answers, tag=self.tag, **options))

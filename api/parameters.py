@@ -1,7 +1,7 @@
 """Query parameters: what their texts mean (contract http.md 1.1).
 
 A parameter that is empty counts as not sent, one that nobody declared is ignored, and of one that is sent twice the
-first counts.
+first counts, unless it is declared as Repeated.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, time
 from typing import Annotated, TypeVar
 
+from multidict import MultiMapping
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from api.errors import ValidationFailed, problems_of
@@ -19,6 +20,9 @@ UNESCAPED_PLUS = re.compile(r"(.*[T ]\d{2}.*) (\d{2}:?(?:\d{2})?)", re.ASCII)  #
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 DAY_ENDS = time(23, 59, 59, 999_000)  # times are whole milliseconds
+
+
+Repeated = tuple[str, ...]
 
 
 class Query(BaseModel):
@@ -32,13 +36,21 @@ Q = TypeVar("Q", bound=Query)
 
 def parse_query(model: type[Q], sent: Mapping[str, str]) -> Q:
     """Raises ValidationFailed, which names each parameter that cannot be used."""
-    values = {name: text for name in model.model_fields if (text := sent.get(name))}
+    values = {
+        name: value for name, field in model.model_fields.items() if (value := _sent(sent, name, field.annotation))
+    }
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problems = problems_of(error)
         names = ", ".join(dict.fromkeys(p.field for p in problems if p.field))
         raise ValidationFailed(f"Bad query: {names}", problems) from None
+
+
+def _sent(sent: Mapping[str, str], name: str, type: object) -> str | Repeated | None:
+    if type == Repeated and isinstance(sent, MultiMapping):
+        return tuple(text for text in sent.getall(name, ()) if text)
+    return sent.get(name)
 
 
 def _integer(text: object) -> object:

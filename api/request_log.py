@@ -1,6 +1,7 @@
 """What is counted and logged of each request, once its last byte is handed over (contract metrics.md 1, 5).
 
 aiohttp calls it for all that it answers, also for what is not HTTP. Probes are logged at DEBUG: they come every second.
+Of a path the query string is left out: that of a stream may hold a token.
 """
 
 import asyncio
@@ -51,7 +52,8 @@ class RequestLog(AbstractAccessLogger):
             labels = {"method": method_label(request), "endpoint": endpoint, "status_code": response.status}
             metrics.HTTP_REQUESTS_TOTAL.inc(**labels)
             metrics.HTTP_REQUEST_DURATION_SECONDS.observe(_until_first_byte(request, time), **labels)
-        level = logging.DEBUG if operation and operation.bucket is Bucket.NONE else logging.INFO
+        probe = operation is not None and operation.bucket is Bucket.NONE and FIRST_BYTE_AT not in request
+        level = logging.DEBUG if probe else logging.INFO
         if self.logger.isEnabledFor(level):
             self._write(level, request, response, time)
 

@@ -2,9 +2,9 @@
 
 It serves as soon as the event store is open. MongoDB and RabbitMQ may be away: submissions without a CV need neither,
 reads answer 503 until MongoDB is back. So may OIDC_ISSUER: until its keys are there, every token gets 503, and the
-process is not ready. When it is told to stop, it first says that it is not ready, then takes no new
-connection; what runs gets SHUTDOWN_GRACE_SECONDS, and so do requests on connections that are still open. Killed
-instead, it loses nothing that it has answered: what is answered is durable.
+process is not ready. When it is told to stop, it first says that it is not ready, then takes no new connection, and
+says goodbye to the streams; what runs gets SHUTDOWN_GRACE_SECONDS, and so do requests on connections that are still
+open. Killed instead, it loses nothing that it has answered: what is answered is durable.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from api.broker import Broker
 from api.gauges import Gauges
 from api.health import EVENT_STORE, MONGODB, RABBITMQ, Health
 from api.http_server import HttpServer
+from api.keys import AUDIENCE
 from api.publish_rates import PublishRates
 from api.running import RUNNING
 from infra import metrics
@@ -54,6 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             deps.health.ending = True
             await site.stop()
+            server.app[AUDIENCE].say_goodbye()
             await server.app[RUNNING].ended(settings.shutdown_grace_seconds)
         finally:
             await server.cleanup()

@@ -7,6 +7,7 @@ from domain.errors import ReadModelBehind
 from infra.coalesce import Coalescer
 from infra.mongo import Mongo, mongo_errors
 from projections.mongo_view import BUILDS, CHECKPOINT
+from projections.read_model import Document
 from projections.read_models import READ_MODELS
 from projections.view import BuildName
 
@@ -15,6 +16,17 @@ UNKNOWN_SECONDS = 0.05
 POLL_SECONDS = 0.01
 
 VERSIONS: Mapping[str, int] = {model.NAME: model.VERSION for model in READ_MODELS}
+REGISTERED = {"_id": {"$in": [f"{model}.{version}" for model, version in VERSIONS.items()]}}
+
+
+def live_builds(found: Sequence[Document]) -> Mapping[str, BuildName]:
+    """By model, from what is registered. One whose live build is being made anew is not in it."""
+    live = {one["_id"]: one["live"] for one in found if one["live"] is not None}
+    return {
+        model: BuildName(model, version, live[f"{model}.{version}"])
+        for model, version in VERSIONS.items()
+        if f"{model}.{version}" in live
+    }
 
 
 class LiveBuilds:
@@ -48,15 +60,9 @@ class LiveBuilds:
         return None if checkpoint is None else int(checkpoint["position"])
 
     async def _ask(self, _: Sequence[str]) -> Mapping[str, BuildName]:
-        registered = {"_id": {"$in": [f"{model}.{version}" for model, version in VERSIONS.items()]}}
         with mongo_errors():
-            found = await self._mongo.database[BUILDS].find(registered).to_list(None)
-        live = {one["_id"]: one["live"] for one in found if one["live"] is not None}
-        self._names = {
-            model: BuildName(model, version, live[f"{model}.{version}"])
-            for model, version in VERSIONS.items()
-            if f"{model}.{version}" in live
-        }
+            found = await self._mongo.database[BUILDS].find(REGISTERED).to_list(None)
+        self._names = live_builds(found)
         seconds = KNOWN_SECONDS if len(self._names) == len(VERSIONS) else UNKNOWN_SECONDS
         self._asked_again_at = asyncio.get_running_loop().time() + seconds
         return self._names

@@ -30,6 +30,8 @@ from projections.pages import BadCursor, Filters, PageQuery, Selection, cursor_o
 from projections.parked import parked_id
 from projections.read_model import Document
 from projections.standing import Standing, State, standings
+from projections.stored_updates import History, Update, UpdateId
+from projections.update_feed import Tell, UpdateFeed
 from projections.view import BuildName
 
 __all__ = [
@@ -39,11 +41,15 @@ __all__ = [
     "EntryList",
     "Export",
     "Filters",
+    "History",
     "Page",
     "Queries",
     "Standing",
     "State",
     "Summary",
+    "Update",
+    "UpdateFeed",
+    "UpdateId",
     "fold_batch",
     "fold_status",
 ]
@@ -222,6 +228,17 @@ class Queries:
             raise ReadModelBehind(f"The read model {model} is being built")
         position = positions.pop(CHECKPOINT)
         return _Read(build, min((one - 1 for one in positions.values()), default=position), bool(positions))
+
+    # -- streams ------------------------------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> History:
+        """What could have been told until now."""
+        return History(self._mongo, self._live)
+
+    def update_feed(self, tell: Tell) -> UpdateFeed:
+        """What is told from now on; one is enough for a process."""
+        return UpdateFeed(self._mongo, tell)
 
     # -- for roles ----------------------------------------------------------------------------------------------------
 

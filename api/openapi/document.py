@@ -110,14 +110,25 @@ def _in_path(operation: Operation) -> list[Node]:
     ]
 
 
+TOKEN_IN_QUERY: Node = {
+    "name": "token",
+    "in": "query",
+    "description": "The token, where a browser sends no header",
+    "required": False,
+    "schema": {"type": "string"},
+}
+
+
 def _in_query(operation: Operation, schemas: Schemas) -> list[Node]:
+    token = [TOKEN_IN_QUERY] if operation.token_in_query else []
     if operation.query is None:
-        return []
+        return token
     required = {name for name, field in operation.query.model_fields.items() if field.is_required()}
-    return [
+    asked = [
         _parameter(name, schema, required=name in required)
         for name, schema in schemas.parameters(operation.query).items()
     ]
+    return [*asked, *token]
 
 
 def _parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> Node:
