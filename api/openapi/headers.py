@@ -70,6 +70,8 @@ TOLD: Node = {
     hdrs.WWW_AUTHENTICATE: _header("How to authenticate", {"type": "string", "const": "Bearer"}),
     hdrs.CONTENT_DISPOSITION: _header("The file's name", {"type": "string", "pattern": "^attachment; filename="}),
     hdrs.ALLOW: _header("The methods of this path", {"type": "string"}),
+    hdrs.UPGRADE: _header("What to change to", {"type": "string", "const": "websocket"}),
+    hdrs.CONNECTION: _header("What goes with it", {"type": "string", "const": "Upgrade"}),
     hdrs.LOCATION: _header("Where to go instead", {"type": "string"}),
 }
 

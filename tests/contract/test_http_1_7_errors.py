@@ -35,8 +35,8 @@ async def test_another_method_is_told_which_are_allowed(api: Api, method: str, p
     assert answer.headers["Allow"] == ", ".join(sorted(METHODS[path] | head))
 
 
-async def test_a_form_endpoint_is_not_got_and_a_list_not_posted(api: Api, ada: User) -> None:
-    assert (await ada.get("/applications")).refused(405, "ERR_1005", "MethodNotAllowedError")
+async def test_an_action_is_not_got_and_a_list_not_posted(api: Api, ada: User) -> None:
+    assert (await ada.get(f"/applications/{'0' * 32}/retry")).refused(405, "ERR_1005", "MethodNotAllowedError")
     assert (await ada.ask("POST", "/applied")).refused(405, "ERR_1005", "MethodNotAllowedError")
 
 
