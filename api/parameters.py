@@ -17,7 +17,7 @@ from api.errors import ValidationFailed, problems_of
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DATETIME = re.compile(r"\d{4}-?\d{2}-?\d{2}[T ]\d{2}.*", re.ASCII)
 UNESCAPED_PLUS = re.compile(r"(.*[T ]\d{2}.*) (\d{2}:?(?:\d{2})?)", re.ASCII)  # `+` in a query is read as a space
-INTEGER = re.compile(r"-?[0-9]{1,18}")
+INTEGER = re.compile(r"-?[0-9]+")
 BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 DAY_ENDS = time(23, 59, 59, 999_000)  # times are whole milliseconds
 

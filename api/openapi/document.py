@@ -133,6 +133,7 @@ def _in_query(operation: Operation, schemas: Schemas) -> list[Node]:
 
 def _parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> Node:
     told = {"name": name, "in": "query", "description": schema.get("description", ""), "required": required}
+    told["allowEmptyValue"] = not required
     rest = {key: value for key, value in schema.items() if key not in {"description", "examples"}}
     examples = schema.get("examples")
     return {**told, "schema": rest, **({"example": examples[0]} if examples else {})}

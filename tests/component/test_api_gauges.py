@@ -133,6 +133,34 @@ async def test_what_the_relay_has_published_is_told(api: Api) -> None:
     totals = Totals({"work": 7}, {"work": 2}, {DEAD: 3})
     await RelayStore(api.event_store.database, "relay-1").save(Progress({}, [], [], totals))
     await gauges_of(api, Broker("amqp://127.0.0.1:1/", "x")).relay_totals()
-    assert metrics.QUEUE_MESSAGES_PUBLISHED_TOTAL.value(queue_name="work") == 7
-    assert metrics.QUEUE_PUBLISH_FAILURES_TOTAL.value(queue_name="work") == 2
-    assert metrics.DLQ_MESSAGES_TOTAL.value(original_queue="work", error_type="PortalRefusedError") == 3
+    told = (await api.ask("GET", "/metrics")).body.decode().splitlines()
+    assert 'queue_messages_published_total{queue_name="work"} 7' in told
+    assert 'queue_publish_failures_total{queue_name="work"} 2' in told
+    assert 'dlq_messages_total{error_type="PortalRefusedError",original_queue="work"} 3' in told
+
+
+async def test_probing_opens_no_connection(api: Api) -> None:
+    """Those of the pool are used; others that work at the same time may make it grow by a few."""
+
+    async def is_healthy() -> bool:
+        return (await api.ask("GET", "/health")).status == 200
+
+    async def probe() -> None:
+        for path in ("/health", "/health/ready"):
+            assert (await api.ask("GET", path)).status == 200
+
+    await until(is_healthy, "the broker is connected")
+    await probe()
+    broker = api.deps.broker.connection
+    before = await connections_made(api)
+    for _ in range(30):
+        await probe()
+    assert await connections_made(api) - before < 5
+    assert api.deps.broker.connection is broker
+
+
+async def connections_made(api: Api) -> int:
+    """So far, to MongoDB. Asked over one of the API's own."""
+    told = await api.deps.cvs._cvs.database.client.admin.command("serverStatus")
+    made: int = told["connections"]["totalCreated"]
+    return made

@@ -1,12 +1,15 @@
 """GET /metrics, and what the API counts (contract http.md 11, metrics.md 1)."""
 
+import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from api import exports
 from infra import metrics
-from tests.api import Api, User, running_api, settings_for, until
+from tests.api import ONE, Api, User, running_api, settings_for, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,6 +63,61 @@ async def test_each_request_is_counted_by_its_route(
     await counted(method, endpoint, status, before)
     observed = metrics.HTTP_REQUEST_DURATION_SECONDS.count(method=method, endpoint=endpoint, status_code=status)
     assert observed == seconds + 1
+
+
+async def test_an_export_takes_as_long_as_its_first_byte(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = asyncio.Event()
+
+    async def slowly(_: object) -> AsyncIterator[bytes]:
+        yield b"the first"
+        await more.wait()
+        yield b" and the last"
+
+    monkeypatch.setattr(exports, "csv_of", slowly)
+    labels = {"method": "GET", "endpoint": "/export/csv", "status_code": "200"}
+    quick, all_of_them = observed_within(0.25, **labels), observed_within(math.inf, **labels)
+    headers = {"Authorization": f"Bearer {ada.token}"}
+    async with ada.http.get(f"{ada.url}/export/csv?stream=true", headers=headers) as response:
+        assert await response.content.readany() == b"the first"
+        ends = asyncio.get_running_loop().time() + 0.4
+        await until(lambda: is_past(ends), "longer than the first bucket that it belongs to")
+        more.set()
+        assert await response.read() == b" and the last"
+
+    async def is_observed() -> bool:
+        return observed_within(math.inf, **labels) == all_of_them + 1
+
+    await until(is_observed, "it is observed")
+    assert observed_within(0.25, **labels) == quick + 1
+
+
+async def is_past(moment: float) -> bool:
+    return asyncio.get_running_loop().time() > moment
+
+
+def observed_within(seconds: float, **labels: str) -> float:
+    """How many requests of these labels took no longer."""
+    found = [series for told, series in metrics.HTTP_REQUEST_DURATION_SECONDS.samples() if told == labels]
+    count: float = found[0][seconds] if found else 0
+    return count
+
+
+async def test_a_fault_of_ours_is_counted(api: Api, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("exploded")
+
+    monkeypatch.setattr(type(api.deps.queries), "entries", fail)
+    before = requests("GET", "/fail_applied", 500)
+    await ada.get("/fail_applied")
+    await counted("GET", "/fail_applied", 500, before)
+
+
+async def test_a_replay_is_counted_by_its_route(ada: User) -> None:
+    key = {"X-Idempotency-Key": "k"}
+    first = await ada.ask("POST", "/applications", key, data={"jobs": ONE})
+    before = metrics.IDEMPOTENCY_REPLAYS_TOTAL.value(endpoint="/applications")
+    assert (await ada.ask("POST", "/applications", key, data={"jobs": ONE})).body == first.body
+    assert metrics.IDEMPOTENCY_REPLAYS_TOTAL.value(endpoint="/applications") == before + 1
 
 
 async def test_requests_without_a_token_are_counted(api: Api) -> None:

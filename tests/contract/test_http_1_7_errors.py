@@ -40,10 +40,16 @@ async def test_an_action_is_not_got_and_a_list_not_posted(api: Api, ada: User) -
     assert (await ada.ask("POST", "/applied")).refused(405, "ERR_1005", "MethodNotAllowedError")
 
 
-async def test_head_answers_as_get_does_without_a_body(api: Api, ada: User) -> None:
-    for path in ("/", "/health/live", "/applied"):
-        got, asked = await ada.get(path), await ada.ask("HEAD", path)
-        assert (asked.status, asked.body) == (got.status, b"")
+@pytest.mark.parametrize("path", [path for path in PATHS if "GET" in METHODS[path]])
+async def test_head_answers_as_get_does_without_a_body(api: Api, path: str) -> None:
+    somebody = api.user(is_admin=True, admin_role="operator")
+    got, asked = await somebody.get(path), await somebody.ask("HEAD", path)
+    assert (asked.status, asked.body) == (got.status, b"")
+    assert {name.lower() for name in asked.headers} >= {name.lower() for name in got.headers} - BODYS
+    assert asked.headers.get("Content-Type") == got.headers.get("Content-Type")
+
+
+BODYS = {"content-length", "transfer-encoding"}
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "/"])

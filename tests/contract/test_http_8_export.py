@@ -101,6 +101,14 @@ async def test_filters(api: Api, ada: User, query: dict[str, str], expected: Seq
     assert titles(await ada.get("/export/csv", at_least=await happened(api, *stories), **query)) == expected
 
 
+@pytest.mark.parametrize("yes", ["true", "1", "yes", "on", "TRUE", "Yes", "oN"])
+@pytest.mark.parametrize("no", ["false", "0", "no", "off", "False", "NO", "oFf"])
+async def test_a_boolean_is_written_in_many_ways(api: Api, ada: User, yes: str, no: str) -> None:
+    position = await happened(api, applied(ada, Job(title="a")), refused(ada, Job(title="f")))
+    query = {"include_successful": no, "include_failed": yes}
+    assert titles(await ada.get("/export/csv", at_least=position, **query)) == ["f"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("include_failed", "maybe"), ("stream", "2"), ("date_from", "yesterday"), ("include_successful", "tru")],

@@ -218,7 +218,25 @@ async def test_no_more_than_the_limit_are_looked_at(busy: Api, letters: Queues) 
     await letters.until_depth(letters.names.dead_letters, 1)
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
+async def test_a_limit_may_be_beyond_every_number_of_letters(busy: Api, letters: Queues) -> None:
+    await failed_with_letter(busy, letters)
+    await letters.until_depth(letters.names.dead_letters, 1)
+    assert (await reprocess(operator(busy), 10**30)).json == {"moved": 1, "skipped": 0}
+
+
+async def test_a_broker_that_refuses_is_told_without_its_words(busy: Api, queues: Queues) -> None:
+    """The queue is another connection's alone."""
+    name = queues.names.dead_letters
+    await queues.remove(name)
+    async with queues.channel() as channel:
+        await channel.declare_queue(name, exclusive=True)
+        for method, path in (("GET", "/queue/status"), ("DELETE", "/queue/dlq"), ("POST", REPROCESS)):
+            answer = await operator(busy).ask(method, path)
+            answer.refused(500, "ERR_6001", "QueueOperationError")
+            assert name not in answer.body.decode()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", "9" * 5000])
 async def test_a_limit_that_is_none_is_refused(busy: Api, letters: Queues, limit: str) -> None:
     answer = await operator(busy).ask("POST", REPROCESS, params={"limit": limit})
     assert answer.refused(422, "ERR_1001", "ValidationError")["details"][0]["field"] == "limit"
