@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openpyxl import load_workbook
@@ -20,6 +22,7 @@ from api.excel_builds import PROGRAM, ExcelBuilds, ExcelLimits, TooMuchForExcel
 from api.excel_program import NO_ROOM, TOO_LARGE
 from api.export_rows import Row
 from domain.errors import Overloaded, ReadModelBehind
+from infra.bounded_process import BoundedProcess
 from tests.processes import children_running, is_alive, until
 
 ROW = ["a1", "Xing", "Baker", "Crumb & Co", "Graz", "success", "2026-03-02T12:00:00Z", "2026-03-02T12:00:05Z", ""]
@@ -230,6 +233,37 @@ async def test_a_program_whose_api_is_killed_ends_and_removes_its_files(folder: 
         await api.wait()
     await until(lambda: not is_alive(orphan))
     assert not list(folder.iterdir())
+
+
+async def test_a_program_that_nobody_stops_ends_in_time_and_removes_its_files(folder: Path) -> None:
+    (work := folder / "work").mkdir()
+    process = await BoundedProcess.start(PROGRAM, work, 1, 2**29, 2**20)
+    try:
+        await until(lambda: process.has_ended)
+        assert not work.exists()
+    finally:
+        await process.stop()
+
+
+async def test_a_folder_that_was_given_up_while_it_was_made_is_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on, make = threading.Event(), threading.Event(), tempfile.TemporaryDirectory
+
+    def slowly(**options: Any) -> tempfile.TemporaryDirectory[str]:
+        asked.set()
+        go_on.wait()
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", slowly)
+    building = asyncio.create_task(ExcelBuilds().build(pages([ROW]), 9))
+    await until(asked.is_set)
+    building.cancel()
+    await asyncio.wait([building], timeout=0.05)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    assert nothing_is_left(folder)
 
 
 async def test_what_is_left_of_killed_ones_is_removed_by_the_next_build(folder: Path) -> None:
