@@ -97,7 +97,7 @@ class Shell:
     def run(self, *arguments: str, **exported: str) -> Done:
         """In this process, which must be in the home folder. Not on the event loop: it has one of its own."""
         environment: dict[str, str | None] = {key.variable: None for key in KEYS}
-        environment |= {"NO_COLOR": None, "HOME": str(self.home), **self.exported}
+        environment |= {"NO_COLOR": None, "HOME": str(self.home), **self.exported, **exported}
         with CliRunner().isolation(env=environment) as (stdout, stderr, _):
             try:
                 main(arguments)
