@@ -5,9 +5,11 @@ import contextlib
 import fcntl
 import os
 import pty
+import shlex
 import struct
 import sys
 import termios
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -82,6 +84,10 @@ class Shell:
         """With the address of the service, and that user's token."""
         return replace(self, exported={"APP_MANAGER_API_URL": user.url, "APP_MANAGER_API_TOKEN": user.token})
 
+    def where(self, **exported: str) -> Self:
+        """With these exported, too."""
+        return replace(self, exported={**self.exported, **exported})
+
     def keeping(self, text: str) -> Self:
         """With this in the file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,36 +114,37 @@ class Shell:
 
     async def process(self, *arguments: str, **exported: str) -> Done:
         """As a process, in pipes."""
-        process = await self.start(*COMMAND, *arguments, **exported)
+        process = await self.where(**exported).start(*COMMAND, *arguments)
         stdout, stderr = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
         assert process.returncode is not None
         return Done(process.returncode, stdout.decode(), stderr.decode())
 
     async def line(self, line: str, **exported: str) -> Done:
-        """A line of bash, in which `app-manager` is this one. The exit code is that of the first in the pipe."""
-        script = (
-            'app-manager() { "$@"; }; '.replace('"$@"', " ".join(COMMAND) + ' "$@"')
-            + f"{line}; exit ${{PIPESTATUS[0]}}"
-        )
-        process = await self.start("bash", "-c", script, **exported)
+        """A line of bash, in which `app-manager` is this one. The exit code is that of the first in its pipe."""
+        script = f'app-manager() {{ {shlex.join(COMMAND)} "$@"; }}; {line}; exit "${{PIPESTATUS[0]}}"'
+        process = await self.where(**exported).start("bash", "-c", script)
         stdout, stderr = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
         assert process.returncode is not None
         return Done(process.returncode, stdout.decode(), stderr.decode())
 
-    async def start(self, *command: str, **exported: str) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
+    async def start(self, *command: str, stdout: int = asyncio.subprocess.PIPE) -> Process:
         return await asyncio.create_subprocess_exec(
-            *command, cwd=self.home, env=self._environment(exported), stdin=pipe, stdout=pipe, stderr=pipe
+            *command,
+            cwd=self.home,
+            env=self._environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=asyncio.subprocess.PIPE,
         )
 
     @asynccontextmanager
     async def terminal(
-        self, *arguments: str, columns: int = 120, stdout: int | None = None, **exported: str
+        self, *arguments: str, columns: int = 120, stdout: int | None = None
     ) -> AsyncIterator["Terminal"]:
         """On a terminal of that width; `stdout` may lead elsewhere."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        environment = self._environment({"TERM": "xterm-256color", **exported})
+        environment = {"TERM": "xterm-256color", **self._environment()}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _ON_ITS_TERMINAL, *COMMAND, *arguments,
             cwd=self.home, env=environment, start_new_session=True,
@@ -155,15 +162,15 @@ class Shell:
             await reading
             os.close(ours)
 
-    def _environment(self, exported: Mapping[str, str]) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return {**kept, "HOME": str(self.home), **self.exported, **exported}
+        return {**kept, "HOME": str(self.home), **self.exported}
 
 
 class Terminal:
     """What a person sees, and types."""
 
-    def __init__(self, process: asyncio.subprocess.Process, file: int) -> None:
+    def __init__(self, process: Process, file: int) -> None:
         self.process = process
         self.seen = ""
         self._file = file

@@ -8,7 +8,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -20,6 +20,7 @@ from yarl import URL
 from api.cli.client.answers import error_of
 from api.cli.client.keys import API_TIMEOUT
 from api.cli.client.settings import Settings
+from api.cli.client.signals import Signals
 from api.cli.ending import CommandFailed
 
 _ANSWER_BYTES = 64 * 1024 * 1024
@@ -68,18 +69,19 @@ class Api:
         self._token = settings.api_token
         self._timeout = settings.api_timeout
         self._runner = asyncio.Runner()
+        self._signals = Signals()
+        self._opened = ExitStack()
         self._session: aiohttp.ClientSession | None = None
 
     def __enter__(self) -> Self:
-        self._runner.__enter__()
+        self._opened.enter_context(self._signals.heard())
+        self._opened.enter_context(self._runner)
         return self
 
     def __exit__(self, *error: object) -> None:
-        try:
+        with self._opened:
             if self._session is not None:
                 self._runner.run(self._session.close())
-        finally:
-            self._runner.close()
 
     def get(self, path: str, query: Query | None = None, *, also: int | None = None) -> Answer:
         """`also`: a status of 400 or more that is an answer, too. Raises CommandFailed, ApiError."""
@@ -109,7 +111,7 @@ class Api:
     def run(self, step: Coroutine[Any, Any, T]) -> T:
         """Waits for a step. Raises CommandFailed for whatever a network can do."""
         try:
-            return self._runner.run(step)
+            return self._run(step)
         except TimeoutError:
             told = f"no answer from {self._url} within {self._timeout:g} s ({API_TIMEOUT.variable})"
             raise _Silent(told) from None
@@ -119,6 +121,12 @@ class Api:
             raise _Silent(f"{self._url} broke the connection off before its answer was complete") from None
         except aiohttp.ClientError as error:
             raise CommandFailed(f"{self._url} does not answer as a web server does ({type(error).__name__})") from None
+
+    def _run(self, step: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._runner.run(self._signals.waiting(step))
+        finally:
+            self._signals.raise_any()
 
     async def _ask(self, method: str, path: str, query: Query | None, also: int | None) -> Answer:
         response = await self._open(method, path, query, aiohttp.ClientTimeout(total=self._timeout))

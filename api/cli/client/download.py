@@ -7,14 +7,11 @@ is written as it is.
 
 import os
 import secrets
-import signal
 import stat
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, BinaryIO
 
 from api.cli.client.output import write
@@ -56,7 +53,7 @@ def written_when_complete(path: Path) -> Iterator[BinaryIO]:
             beside = real.with_name(f".app-manager-{secrets.token_hex(4)}.part")
             opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PLAIN_MODE)
     try:
-        with _told(path), _ended_in_order(), os.fdopen(opened, "wb") as file:
+        with _told(path), os.fdopen(opened, "wb") as file:
             yield file
             file.flush()
             if beside is not None:
@@ -91,26 +88,6 @@ def _told(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the command as Ctrl-C does, after it has cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    for number in heard:
-        signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 @contextmanager

@@ -106,8 +106,8 @@ def _export(
             downloading.to_stdout(download)
         return
     with (
-        downloading.written_when_complete(target) as file,
         api,
+        downloading.written_when_complete(target) as file,
         api.download(path, query, content_type) as download,
     ):
         size = downloading.to_file(download, file)

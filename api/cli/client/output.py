@@ -4,10 +4,12 @@ On a terminal a table has its width and colours; anywhere else each row is one l
 comes from the service is shown without its control characters: a job's title cannot write on the user's screen.
 """
 
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Any
 
 from api.cli.client.keys import OutputFormat
@@ -121,7 +123,8 @@ class Output:
             emoji=False,
             highlight=False,
         )
-        console.width = max(console.width, console.measure(part).minimum)  # rather broken lines than cut ids
+        narrowest = console.measure(part, options=console.options.update(width=_NEVER_WRAPS)).minimum
+        console.width = max(console.width, narrowest)  # rather broken lines than cut ids
         with console.capture() as captured:
             console.print(part)
         return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
@@ -137,12 +140,23 @@ def write(content: bytes) -> None:
         return
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        _send(content)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise CommandFailed(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _send(content: bytes) -> None:
+    """Past the buffer, where what cannot be written would be tried again at the end of the process."""
+    try:
+        file = sys.stdout.fileno()
+    except UnsupportedOperation:  # it leads to no file
+        sys.stdout.buffer.write(content)
+        return
+    left = memoryview(content)
+    while left:
+        left = left[os.write(file, left) :]
 
 
 def _is_terminal() -> bool:
