@@ -25,6 +25,7 @@ from api.keys import (
     TOKENS,
 )
 from api.publish_rates import PublishRates
+from api.rate_limits import RATE_LIMITS, RateLimits
 from api.response_headers import RESPONSE_HEADERS, ResponseHeaders
 from api.routing import add_routes
 from api.running import RUNNING, Running
@@ -34,6 +35,8 @@ from domain.ports import Claims as Leases
 from domain.ports import Clock, EventLog
 from domain.retry import RetryPolicy
 from infra.cv_store import CvStore
+from infra.mongo import Mongo
+from infra.rate_storage import RateLimitStorage
 from infra.settings import Settings
 from infra.tokens import TokenVerifier
 from projections.queries import Queries
@@ -58,6 +61,7 @@ class Dependencies:
 
     settings: Settings
     log: EventLog
+    mongo: Mongo
     queries: Queries
     cvs: CvStore
     health: Health
@@ -87,6 +91,16 @@ def create_app(deps: Dependencies) -> web.Application:
     app[RUNNING] = Running()
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
+    app[RATE_LIMITS] = limits = rate_limits(deps)
+    if limits is not None:
+        app.on_cleanup.append(lambda _: limits.close())
     add_routes(app, OPERATIONS)
     app.on_response_prepare.append(tell_headers)
     return app
+
+
+def rate_limits(deps: Dependencies) -> RateLimits | None:
+    """None: there are none."""
+    if not deps.settings.rate_limit_enabled:
+        return None
+    return RateLimits(deps.settings, RateLimitStorage(deps.mongo, deps.clock), deps.clock)

@@ -74,7 +74,16 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
         refreshing = asyncio.create_task(Gauges(event_store, queries, broker, clock, names, rates).keep_fresh())
         try:
             yield Dependencies(
-                settings, event_store.log, queries, CvStore(mongo), health, clock, broker, rates, event_store.claims
+                settings,
+                event_store.log,
+                mongo,
+                queries,
+                CvStore(mongo),
+                health,
+                clock,
+                broker,
+                rates,
+                event_store.claims,
             )
         finally:
             refreshing.cancel()

@@ -17,7 +17,6 @@ NOT_SENT = {
     ("ERR_2004", "JobApplicationError", 400),  # every refusal has a code of its own
     ("ERR_4001", "ResumeNotFoundError", 404),  # seen as a reason only
     ("ERR_6003", "QueuePublishError", 500),  # the log is what publishes
-    ("ERR_7001", "RateLimitError", 429),  # rate limits
 }
 ALSO = {("ERR_1001", "ValidationError", 400)}  # told in the row's text
 
