@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, projection, submit
+from tests.bench import append, projection, status, submit
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -25,6 +25,8 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "idempotent_submit": partial(submit.idempotent, on),
         "projection": partial(projection.measure, on),
         "list_page": partial(projection.list_page, on),
+        "status": partial(status.without_limits, on),
+        "rate_limit": partial(status.with_limits, on),
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
         "memory": partial(submit.memory, on),
