@@ -45,6 +45,7 @@ from api.keys import (
 )
 from api.listeners import Audience
 from api.publish_rates import PublishRates
+from api.rate_limits import RATE_LIMITS, RateLimits
 from api.response_headers import RESPONSE_HEADERS, ResponseHeaders
 from api.routing import add_routes
 from api.running import RUNNING, Running
@@ -54,6 +55,8 @@ from domain.ports import Claims as Leases
 from domain.ports import Clock, EventLog
 from domain.retry import RetryPolicy
 from infra.cv_store import CvStore
+from infra.mongo import Mongo
+from infra.rate_storage import RateLimitStorage
 from infra.settings import Settings
 from infra.tokens import Tokens
 from projections.queries import Queries
@@ -83,6 +86,7 @@ class Dependencies:
 
     settings: Settings
     log: EventLog
+    mongo: Mongo
     queries: Queries
     cvs: CvStore
     health: Health
@@ -116,6 +120,9 @@ def create_app(deps: Dependencies) -> web.Application:
     app[DOCUMENTATION] = Documentation(OPERATIONS, settings)
     app[EXCEL_BUILDS] = ExcelBuilds()
     app[AUDIENCE] = Audience(deps.queries, settings.ws_max_connections_per_user)
+    app[RATE_LIMITS] = limits = rate_limits(deps)
+    if limits is not None:
+        app.on_cleanup.append(lambda _: limits.close())
     add_routes(app, OPERATIONS)
     app.on_startup.append(app[DOCUMENTATION].prepare)
     app.on_response_prepare.append(tell_headers)
@@ -131,3 +138,10 @@ async def _say_goodbye(app: web.Application) -> None:
 
 async def _close_audience(app: web.Application) -> None:
     await app[AUDIENCE].close()
+
+
+def rate_limits(deps: Dependencies) -> RateLimits | None:
+    """None: there are none."""
+    if not deps.settings.rate_limit_enabled:
+        return None
+    return RateLimits(deps.settings, RateLimitStorage(deps.mongo, deps.clock), deps.clock)

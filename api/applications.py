@@ -16,6 +16,7 @@ from api.jobs import JobsDocument, parse_jobs
 from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, SETTINGS
 from api.operations import Answer, Bucket, Operations
 from api.ownership import EntryId, find_status
+from api.rate_limits import applications_counted
 from domain.application_events import Status
 from domain.commands import Submitted
 from domain.errors import ApplicationNotFound, JobNotFound
@@ -67,10 +68,11 @@ async def submit(request: web.Request, form: SubmissionForm) -> Answer[Submitted
     """A new application. Once this answers 200 it is durable, with its CV, and will be processed."""
     app, user_id = request.app, request[CLAIMS].user_id
     jobs = parse_jobs(form.jobs, app[SETTINGS].max_jobs_per_application)
-    cv = await store_cv(request, form.cv) if form.cv else None
     cause = Cause(f"user:{user_id}", request[CORRELATION_ID])
     guard = guard_of(request, _submitted_view)
-    submitted = await app[COMMANDS].submit(user_id, jobs, form.style, cv, cause, guard)
+    async with applications_counted(request, 1):
+        cv = await store_cv(request, form.cv) if form.cv else None
+        submitted = await app[COMMANDS].submit(user_id, jobs, form.style, cv, cause, guard)
     metrics.APPLICATIONS_SUBMITTED_TOTAL.inc(user_type="authenticated")
     metrics.APPLICATION_JOBS_COUNT.observe(len(jobs))
     return Answer(_submitted_view(submitted), submitted.position)

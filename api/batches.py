@@ -20,6 +20,7 @@ from api.jobs import EXAMPLE, JobsDocument, check_jobs
 from api.keys import AT_LEAST, BATCH_COMMANDS, CLAIMS, CORRELATION_ID, EVENT_LOG, QUERIES, SETTINGS
 from api.operations import Answer, Bucket, Operations
 from api.pages import PageOf, Pagination, read_page
+from api.rate_limits import applications_counted
 from domain.application_events import Status
 from domain.batch import BatchStatus, BatchSubmitted, batch_status
 from domain.batch_commands import Item, SubmittedBatch
@@ -129,10 +130,11 @@ class CancelledBatchView(BaseModel):
 async def submit_batch(request: web.Request, form: BatchForm) -> Answer[SubmittedBatchView]:
     """Up to 100 new applications, all or none. Once this answers 200 they are durable, with the CV that they share."""
     items = parse_items(form.items, request.app[SETTINGS].max_jobs_per_application)
-    cv = await store_cv(request, form.cv) if form.cv else None
     guard = guard_of(request, _submitted_view)
     user_id = request[CLAIMS].user_id
-    submitted = await request.app[BATCH_COMMANDS].submit(user_id, items, cv, _cause(request), guard)
+    async with applications_counted(request, len(items)):
+        cv = await store_cv(request, form.cv) if form.cv else None
+        submitted = await request.app[BATCH_COMMANDS].submit(user_id, items, cv, _cause(request), guard)
     for item in items:
         metrics.APPLICATIONS_SUBMITTED_TOTAL.inc(user_type="authenticated")
         metrics.APPLICATION_JOBS_COUNT.observe(len(item.jobs))

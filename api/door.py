@@ -1,7 +1,7 @@
 """The one layer around every handler: who calls, under which id, and what he is told when it fails.
 
-In this order: the correlation id, the token (before any body is read), the handler. Whatever it raises becomes the one
-shape of an error. A caller who has gone gets nothing, and is no error.
+In this order: the correlation id, the token, the rate limit (both before any body is read), the handler. Whatever is
+raised becomes the one shape of an error. A caller who has gone gets nothing, and is no error.
 """
 
 import logging
@@ -13,12 +13,13 @@ from api.correlation import correlation_id_of, tell_correlation_id
 from api.errors import ErrorKind, PayloadTooLarge, RequestError, RouteNotFound, error_response, kind_of
 from api.health import HEALTH
 from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS
-from api.operations import Operation
+from api.operations import Bucket, Operation
+from api.rate_limits import RATE_LIMITS, count_refusal, tell_standing
 from api.request_log import OPERATION, in_progress
 from api.response_headers import RESPONSE_HEADERS
 from api.routing import ROUTES, UNMATCHED
 from api.running import RUNNING
-from domain.errors import NewerEvent
+from domain.errors import DomainError, NewerEvent
 from infra.logs import log_context
 from infra.tokens import Claims, bearer_token
 
@@ -41,8 +42,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _answer(request: web.Request, handler: Handler, operation: Operation) -> web.StreamResponse:
     try:
-        if not operation.public:
-            request[CLAIMS] = await authenticate(request)
+        await _let_in(request, operation)
         return await handler(request)
     except web.HTTPException as error:
         refused = HTTP_ERRORS.get(error.status, RequestError)(error.reason)
@@ -51,6 +51,27 @@ async def _answer(request: web.Request, handler: Handler, operation: Operation) 
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
             raise
         return _refused(request, error)
+
+
+async def _let_in(request: web.Request, operation: Operation) -> None:
+    """Counts the caller, by his address if he has no valid token, and only then tells him that he needs one."""
+    limits = request.app[RATE_LIMITS]
+    if operation.bucket is Bucket.NONE or request.method == hdrs.METH_OPTIONS:
+        limits = None
+    if operation.public and limits is None:
+        return
+    claims: Claims | None = None
+    refused: DomainError | None = None
+    try:
+        claims = await authenticate(request)
+        if not operation.public:
+            request[CLAIMS] = claims
+    except DomainError as error:
+        refused = error
+    if limits is not None:
+        await limits.count_request(request, claims.user_id if claims else None)
+    if refused is not None and not operation.public:
+        raise refused
 
 
 async def authenticate(request: web.Request) -> Claims:
@@ -76,6 +97,8 @@ def _refused(request: web.Request, error: Exception) -> web.Response:
     with log_context(user_id=claims.user_id if claims else None):
         if kind.status == 401:
             logger.warning("token refused", extra={"event_type": "auth_failed", "error": kind.error})
+        elif kind.status == 429:
+            count_refusal(request, request[OPERATION].endpoint)
         elif kind.status >= 500:
             _log_failure(kind, error)
     return error_response(error, request[CORRELATION_ID], request.app[CLOCK].now())
@@ -93,4 +116,5 @@ def _log_failure(kind: ErrorKind, error: Exception) -> None:
 async def tell_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Just before an answer begins, so that streams have them too."""
     tell_correlation_id(response.headers, request[CORRELATION_ID])
+    tell_standing(request, response.headers)
     request.app[RESPONSE_HEADERS].tell(request, response, private=CLAIMS in request)

@@ -86,6 +86,10 @@ class QueueUnavailable(RequestError):
     """A queue endpoint cannot reach RabbitMQ."""
 
 
+class TooManyRequests(RequestError):
+    """A bucket is empty. Its headers say when to come again."""
+
+
 class ResumeNotStored(RequestError):
     """MongoDB refused to store the CV."""
 
@@ -134,6 +138,7 @@ KINDS: Mapping[type[DomainError], ErrorKind] = {
     QueueUnavailable: ErrorKind(
         "ERR_6002", "QueueConnectionError", 503, "RabbitMQ cannot be reached now", _retry_after(5)
     ),
+    TooManyRequests: ErrorKind("ERR_7001", "RateLimitError", 429),
     domain.ApplicationNotFound: ErrorKind("ERR_2001", "ApplicationNotFoundError", 404),
     domain.ApplicationState: ErrorKind("ERR_2002", "ApplicationStateError", 409),
     domain.ApplicationAlreadyProcessed: ErrorKind("ERR_2003", "ApplicationAlreadyProcessedError", 409),

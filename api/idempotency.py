@@ -3,7 +3,8 @@
 The log is authoritative: a key is used by the append that it guards (`domain/appending.py`), or, where a call is no
 single append, by one at its end. Duplicates in one process wait for one another here, so that they load nothing and
 count against no limit for nothing; those of other processes meet in the log, where one wins and the others read again
-and answer as it did. Killed before the append, the key is free, and the request runs normally.
+and answer as it did. One that a rate limit refuses looks again once: its like in another process may have taken the
+last place. Killed before the append, the key is free, and the request runs normally.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel
 
-from api.errors import Problem, ValidationFailed
+from api.errors import Problem, TooManyRequests, ValidationFailed
 from api.form_fields import Pdf
 from api.keys import CLAIMS, CLOCK, EVENT_LOG, SETTINGS
 from api.positions import POSITION_HEADER
@@ -31,6 +32,7 @@ KEY_HEADER, REPLAYED_HEADER = "X-Idempotency-Key", "X-Idempotency-Replayed"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 WAIT_SECONDS = 20.0  # for the same request that came first to this process
 TRIES = 3
+LAST_PLACE_SECONDS = 0.1  # for who took it to get his append done
 LARGE_BYTES = 256 * 1024  # to hash more would hold up the event loop
 
 R = TypeVar("R")
@@ -108,7 +110,7 @@ async def answered_once(
     stream = key_stream(request[CLAIMS].user_id, request.method, request.path, sent)
     content_hash = await _hash_of(content)
     async with request.app[DUPLICATES].one_at_a_time(stream):
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             key = IdempotencyKey.fold(stream, await request.app[EVENT_LOG].read_stream(stream))
             now = request.app[CLOCK].now()
             used = key.replay(content_hash, now, request.app[SETTINGS].idempotency_ttl_seconds)
@@ -122,6 +124,10 @@ async def answered_once(
                 return await answer()
             except DuplicateRequest:
                 continue
+            except TooManyRequests:
+                if attempt:
+                    raise
+                await asyncio.sleep(LAST_PLACE_SECONDS)
     raise DuplicateRequest
 
 

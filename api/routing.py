@@ -56,7 +56,9 @@ def _with_fallback(path: str, known: list[Operation]) -> list[Operation]:
             return request.app[RESPONSE_HEADERS].preflight(allowed)
         raise MethodNotAllowed(f"Allowed here: {allowed}", headers={hdrs.ALLOW: allowed})
 
-    return [*known, Operation("*", path, refuse, public=True)]
+    limited = any(operation.bucket is not Bucket.NONE for operation in known)
+    bucket = Bucket.REQUESTS if limited else Bucket.NONE
+    return [*known, Operation("*", path, refuse, bucket=bucket, public=True)]
 
 
 async def _wait(_: web.Request) -> None:

@@ -83,6 +83,7 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
             yield Dependencies(
                 settings=settings,
                 log=event_store.log,
+                mongo=mongo,
                 queries=queries,
                 cvs=CvStore(mongo),
                 health=health,

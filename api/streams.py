@@ -18,7 +18,6 @@ from api.positions import POSITION_HEADER
 from api.stream_messages import connected_event
 from api.stream_sockets import bound_buffers, ending_with, log_end, say_goodbye, taken, until_over
 from domain.errors import ApplicationNotFound, JobNotFound
-from infra import metrics
 from projections.queries import UpdateId
 
 operations = Operations("Streams")
@@ -53,17 +52,13 @@ async def stream_status(request: web.Request, query: StreamQuery) -> web.StreamR
     """
     last_seen = await _last_seen(request, query)
     audience = request.app[AUDIENCE]
-    try:
-        with audience.listener(request[CLAIMS].user_id) as listener:
-            listener.application_ids = await _own_applications(request, query.application_id)
-            listener.after = last_seen or await audience.beginning()
-            response = web.StreamResponse(headers={**HEADERS, POSITION_HEADER: str(listener.after.position)})
-            if request.method == hdrs.METH_HEAD:
-                return web.Response(headers=response.headers)
-            return await _streamed(request, response, listener)
-    except TooManyStreams:
-        metrics.RATE_LIMIT_EXCEEDED_TOTAL.inc(endpoint="/stream/status", user_type="authenticated")
-        raise
+    with audience.listener(request[CLAIMS].user_id) as listener:
+        listener.application_ids = await _own_applications(request, query.application_id)
+        listener.after = last_seen or await audience.beginning()
+        response = web.StreamResponse(headers={**HEADERS, POSITION_HEADER: str(listener.after.position)})
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers=response.headers)
+        return await _streamed(request, response, listener)
 
 
 async def _last_seen(request: web.Request, query: StreamQuery) -> UpdateId | None:

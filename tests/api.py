@@ -29,6 +29,7 @@ from tests.builders import ApplicationStory, an_application
 from tests.document import check_answer
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
+UNLIMITED = {"rate_limit_enabled": False}  # a test makes more requests than a user may
 NOWHERE = {"rabbitmq_url": "amqp://guest:guest@127.0.0.1:1/"}  # nothing listens there
 ONE = '{"jobs": [{"title": "Baker"}]}'
 KB = 1024
@@ -178,7 +179,7 @@ def token_of(user: str, **claims: Any) -> str:
 
 def settings_for(event_store: str, mongodb: str, database: str, **more: Any) -> Settings:
     given = {"secret_key": SECRET, "event_store": event_store, "mongodb": mongodb, "mongodb_database": database}
-    return Settings(**{**given, **NOWHERE, "mongo_min_pool_size": 0, **more})
+    return Settings(**{**given, **NOWHERE, **UNLIMITED, "mongo_min_pool_size": 0, **more})
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, exports, lists, projection, submit
+from tests.bench import append, exports, lists, projection, status, submit
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -27,6 +27,8 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "list_page": partial(lists.measure, on),
         "export_csv": partial(exports.csv, on),
         "export_excel": partial(exports.excel, on),
+        "status": partial(status.without_limits, on),
+        "rate_limit": partial(status.with_limits, on),
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
         "memory": partial(submit.memory, on),

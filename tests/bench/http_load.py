@@ -50,6 +50,11 @@ def post_application(host: str, token: str, jobs: str, key: str | None = None) -
     )
 
 
+def get(host: str, token: str, path: str) -> str:
+    """A read."""
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+
+
 async def run(orders: Orders) -> Seen:
     """Sends the requests over all connections and waits for each answer."""
     numbers = iter(range(orders.count))

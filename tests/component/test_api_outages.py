@@ -13,6 +13,7 @@ from api.app import Dependencies
 from domain.errors import DomainError, OutcomeUnknown, Overloaded, StoreFailed
 from domain.event import RecordedEvent
 from domain.ports import Append, EventLog
+from infra import metrics
 from infra.local_servers import start_mongodb, start_postgresql
 from infra.log_database import Session
 from tests.api import PDF, Api, running_api, settings_for, until
@@ -41,6 +42,19 @@ async def test_without_mongodb_submissions_are_taken_and_reads_are_not(sqlite_ur
         (await ada.submit(cv=PDF)).refused(503, "ERR_5002", "DatabaseConnectionError")
         assert await api.event_store.log.head() == 1
         assert (await api.ask("GET", "/health/live")).status == 200
+
+
+async def test_without_mongodb_requests_go_on_at_once_and_uncounted(sqlite_url: str) -> None:
+    limits = {"rate_limit_enabled": True, "rate_limit_requests": "1/day", "rate_limit_applications": "1/day"}
+    async with running_api(settings_for(sqlite_url, NO_MONGODB, "x", **QUICK, **limits), projected=False) as api:
+        ada, errors = api.user(), metrics.RATE_LIMIT_STORE_ERRORS_TOTAL.value
+        await ada.get("/nowhere")  # it finds out
+        before, began = errors(), asyncio.get_running_loop().time()
+        answers = [await ada.submit() for _ in range(30)]
+        assert asyncio.get_running_loop().time() - began < 2
+        assert {answer.status for answer in answers} == {200}
+        assert errors() == before + 30
+        assert not any(name.startswith("X-RateLimit") for answer in answers for name in answer.headers)
 
 
 async def test_without_mongodb_it_is_not_ready(sqlite_url: str) -> None:
