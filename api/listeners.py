@@ -21,10 +21,10 @@ from domain.errors import ReadModelBehind, StoreError
 from infra import metrics
 from projections.queries import History, Queries, Update, UpdateFeed, UpdateId
 
-KEPT = 256  # updates for a listener, at most
+KEPT, KEPT_BYTES = 256, 128 * 1024  # updates for a listener, about
 TOLD_AT_ONCE = 64  # then others get their turn: who is quick takes them before more is kept for him
 AGAIN_SECONDS = 1.0  # until the store is asked again that could not be read
-BEGINNING_SECONDS = 5.0
+BEGINNING_SECONDS = 6.0  # a database that is away is known to be after five
 NOTHING = UpdateId(0)
 
 
@@ -68,6 +68,7 @@ class Listener:
     application_ids: Collection[str] = ()
     over: asyncio.Future[Ending] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _kept: deque[Told] = field(default_factory=deque)
+    _bytes: int = 0  # of them
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     _hears: bool = False
     _missed: bool = False  # what comes after the kept ones is in the store only
@@ -82,8 +83,9 @@ class Listener:
             return
         if self.application_ids and told.application_id not in self.application_ids:
             return
-        if len(self._kept) < KEPT:
+        if len(self._kept) < KEPT and self._bytes < KEPT_BYTES:
             self._kept.append(told)
+            self._bytes += len(told.event)
             self._something.set()
         else:
             self._missed = True
@@ -111,7 +113,7 @@ class Listener:
     def _hear_from_here(self) -> UpdateId | None:
         """Where the feed stands: what comes later is kept from now on. None while it has not found its place."""
         self._kept.clear()
-        self._missed = False
+        self._bytes, self._missed = 0, False
         self._hears = self.feed.told is not None
         return self.feed.told
 
@@ -123,6 +125,7 @@ class Listener:
                     await self._something.wait()
         taken = list(self._kept)
         self._kept.clear()
+        self._bytes = 0
         if taken:
             self.after = taken[-1].id
         return taken

@@ -94,6 +94,7 @@ class Mongo:
     def __init__(self, uri: str, database: str, pool: Pool | None = None) -> None:
         pool = pool or Pool()
         self._uri, self._database_name = uri, database
+        self.answer_milliseconds = pool.answer  # no answer may take longer
         self._options: dict[str, Any] = {
             **pool.options,
             "w": "majority",

@@ -1,6 +1,7 @@
 """What the MongoDB client tells of its commands and connections, as metrics (contract metrics.md 1).
 
-It tells so in threads of its own. A build of a read model counts under the model's name, whatever its number.
+It tells so in threads of its own. A build of a read model counts under the model's name, whatever its number. Asking a
+change stream for more waits until something changes: it is counted, and its seconds are not, as they are no latency.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pymongo.monitoring import (
 from infra import metrics
 
 NO_COLLECTION = "none"
+CHANGE_STREAM = "$cmd"  # of a whole database
 
 
 class CommandTimes(CommandListener):
@@ -42,7 +44,8 @@ class CommandTimes(CommandListener):
             "collection": self._collections.pop(event.request_id, NO_COLLECTION),
         }
         metrics.DB_OPERATIONS_TOTAL.inc(**labels, status=status)
-        metrics.DB_OPERATION_DURATION_SECONDS.observe(event.duration_micros / 1_000_000, **labels)
+        if labels["collection"] != CHANGE_STREAM:
+            metrics.DB_OPERATION_DURATION_SECONDS.observe(event.duration_micros / 1_000_000, **labels)
 
 
 class ConnectionsInUse(ConnectionPoolListener):

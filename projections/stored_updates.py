@@ -12,7 +12,7 @@ from projections.mongo_view import CHECKPOINT
 from projections.pages import PART
 from projections.read_model import Document
 
-PAGE = 500
+PAGE = 200
 
 
 @dataclass(frozen=True, slots=True, order=True)

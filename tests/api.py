@@ -14,7 +14,7 @@ import orjson
 
 from api.app import Dependencies, create_app
 from api.http_server import HttpServer
-from api.server import listen, open_dependencies
+from api.server import listen, open_dependencies, serve
 from domain.application_events import ApplicationSubmitted
 from domain.event import Cause
 from domain.ports import Append
@@ -204,6 +204,28 @@ async def running_api(
         finally:
             await http.close()
             await server.cleanup()
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[User, asyncio.Event, asyncio.Task[None]]]:
+    """The API as a process runs it: a user of it, what stops it, and its end. Its read models are not projected."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(serve(settings, stop))
+    async with aiohttp.ClientSession() as http:
+        user = User("ada", f"http://127.0.0.1:{settings.port}", http, token_of("ada"))
+        await until(lambda: answers(user), "it serves")
+        try:
+            yield user, stop, running
+        finally:
+            stop.set()
+            await running
+
+
+async def answers(user: User) -> bool:
+    try:
+        return (await user.get("/health/live")).status == 200
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 @asynccontextmanager

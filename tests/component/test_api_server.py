@@ -18,7 +18,7 @@ from infra.local_servers import Running, free_port
 from infra.mongo import MongoNotReplicaSet
 from infra.role_server import CannotListen
 from infra.settings import Settings
-from tests.api import Answer, User, running_api, settings_for, token_of, until
+from tests.api import Answer, User, answers, running_api, serving, settings_for, token_of, until
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{"jobs": [{}]}\r\n--b--\r\n'
 
@@ -26,28 +26,6 @@ FORM = b'--b\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{"jobs": [{}]
 @pytest.fixture
 def settings(sqlite_url: str, mongodb_uri: str, mongo_database: str) -> Settings:
     return settings_for(sqlite_url, mongodb_uri, mongo_database, port=free_port(), shutdown_grace_seconds=10)
-
-
-@contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[User, asyncio.Event, asyncio.Task[None]]]:
-    """A user of it, what stops it, and its end."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(serve(settings, stop))
-    async with aiohttp.ClientSession() as http:
-        user = User("ada", f"http://127.0.0.1:{settings.port}", http, token_of("ada"))
-        await until(lambda: answers(user), "it serves")
-        try:
-            yield user, stop, running
-        finally:
-            stop.set()
-            await running
-
-
-async def answers(user: User) -> bool:
-    try:
-        return (await user.get("/health/live")).status == 200
-    except aiohttp.ClientConnectionError:
-        return False
 
 
 class HalfSent:

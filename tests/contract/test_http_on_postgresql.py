@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from infra.local_servers import Running
 from tests.api import PDF, Api, User, a_story, running_api, settings_for
+from tests.streams import event_stream, heard, websocket
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,6 +47,16 @@ async def test_entries_are_listed_and_read(api: Api, ada: User, bob: User) -> No
 async def test_a_position_beyond_the_head_is_refused(api: Api, ada: User) -> None:
     beyond = await api.event_store.log.head() + 1
     (await ada.get("/applied", at_least=beyond)).refused(422, "ERR_1001", "ValidationError")
+
+
+async def test_changes_are_streamed_and_resumed_by_their_positions(api: Api, ada: User) -> None:
+    async with event_stream(ada) as stream, websocket(ada) as socket:
+        written = await ada.submit()
+        [event] = await stream.some(1)
+        assert (event.id, await heard(socket)) == (str(written.position), event.data)
+    await ada.ask("DELETE", f"/applications/{written.json['application_id']}")
+    async with event_stream(ada, last=event.id) as stream:
+        assert [event.data["status"] for event in await stream.some(1)] == ["cancelled"]
 
 
 async def test_it_is_ready(api: Api) -> None:
