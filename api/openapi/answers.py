@@ -122,10 +122,11 @@ def models_of(operations: Iterable[Operation]) -> list[type[BaseModel]]:
 
 def _headers_of(kinds: list[ErrorKind]) -> Node:
     """A header that only some of them have may be missing."""
-    told = headers(*dict.fromkeys(name for kind in kinds for name in kind.headers))
-    for name in told:
-        if not all(name in kind.headers for kind in kinds):
-            told[name] = {**TOLD[name], "required": False}
+    told: Node = {}
+    for name, value in {name: value for kind in kinds for name, value in kind.headers.items()}.items():
+        always = all(name in kind.headers for kind in kinds)
+        known = TOLD.get(name, {"schema": {"type": "string", "examples": [value]}})
+        told |= headers(name) if always and name in TOLD else {name: {**known, "required": always}}
     return told
 
 

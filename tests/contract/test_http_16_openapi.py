@@ -65,6 +65,12 @@ async def test_it_holds_every_operation_and_no_other(api: Api) -> None:
     assert {(method, path) for method, path, _ in described()} == {(one.method, one.path) for one in OPERATIONS}
 
 
+async def test_it_is_openapi_by_the_schema_that_is_published_for_it() -> None:
+    from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+    assert [f"{error.instance_path}: {error.message}" for error in OPENAPI_31_VALIDATOR.iter_errors(document())] == []
+
+
 async def test_every_reference_leads_somewhere() -> None:
     for node in nodes(document()):
         if "$ref" in node:
