@@ -9,6 +9,7 @@ from api import (
     application_list,
     applications,
     batches,
+    console_files,
     details,
     docs,
     events,
@@ -22,6 +23,7 @@ from api import (
     websocket,
 )
 from api.broker import Broker
+from api.console_files import CONSOLE, ConsoleFiles
 from api.docs import DOCUMENTATION, Documentation
 from api.door import door, tell_headers
 from api.excel_builds import EXCEL_BUILDS, ExcelBuilds
@@ -63,6 +65,7 @@ from projections.queries import Queries
 
 OPERATIONS = (
     *root.operations,
+    *console_files.operations,
     *docs.operations,
     *health.operations,
     *applications.operations,
@@ -118,13 +121,14 @@ def create_app(deps: Dependencies) -> web.Application:
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
     app[DOCUMENTATION] = Documentation(OPERATIONS, settings)
+    app[CONSOLE] = ConsoleFiles()
     app[EXCEL_BUILDS] = ExcelBuilds()
     app[AUDIENCE] = Audience(deps.queries, settings.ws_max_connections_per_user)
     app[RATE_LIMITS] = limits = rate_limits(deps)
     if limits is not None:
         app.on_cleanup.append(lambda _: limits.close())
     add_routes(app, OPERATIONS)
-    app.on_startup.append(app[DOCUMENTATION].prepare)
+    app.on_startup.extend((app[DOCUMENTATION].prepare, app[CONSOLE].prepare))
     app.on_response_prepare.append(tell_headers)
     app.on_shutdown.append(_say_goodbye)
     app.on_cleanup.append(_close_audience)

@@ -1,19 +1,19 @@
 """/openapi.json and /docs: what this service can be asked, for programs and for people (contract http.md 16).
 
 Both are made once, when the process starts. The page is one file that loads nothing but the document, and its browser
-is told to allow nothing else. Who has them already is answered 304.
+is told to allow nothing else.
 """
 
 import asyncio
 import hashlib
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib.resources import files
 
 import orjson
-from aiohttp import ETag, hdrs, web
+from aiohttp import web
 
+from api.made import UNCHANGED, Made
 from api.openapi.document import document_of
 from api.operations import Bucket, Media, Operation, Operations
 from infra.settings import Settings
@@ -22,24 +22,6 @@ operations = Operations("Service")
 
 JSON, HTML = Media("application/json"), Media("text/html; charset=utf-8")
 PAGE, STYLE, SCRIPT = "page.html", "page.css", "page.js"  # the last two take the place of their names in the first
-UNCHANGED = {304: "The copy that `If-None-Match` names is still good"}
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Something to read that stays the same while the process runs."""
-
-    content: bytes
-    media: Media
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def answer(self, request: web.Request) -> web.Response:
-        tag = ETag(hashlib.sha256(self.content).hexdigest()[:32])
-        known = request.if_none_match or ()
-        headers = {hdrs.ETAG: f'"{tag.value}"', hdrs.CACHE_CONTROL: "no-cache", **self.headers}
-        if any(one.value in {tag.value, "*"} for one in known):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=self.content, headers={**headers, hdrs.CONTENT_TYPE: self.media.content_type})
 
 
 class Documentation:
@@ -54,7 +36,10 @@ class Documentation:
 
     def _make(self) -> tuple[Made, Made]:
         document = orjson.dumps(document_of(self._described, self._settings))
-        return Made(document, JSON), _page()
+        made = Made(document, JSON), _page()
+        for one in made:
+            one.compress()
+        return made
 
 
 DOCUMENTATION = web.AppKey("DOCUMENTATION", Documentation)

@@ -68,7 +68,8 @@ class Operation:
     """`public`: needs no token. `errors`: its own, besides those that any call can have.
 
     `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when.
-    `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream.
+    `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream. `below`: it also
+    answers for the names below its path, with `match_info["below"]`.
     """
 
     method: str
@@ -84,6 +85,7 @@ class Operation:
     writes: bool = False
     statuses: tuple[int, ...] = (200,)
     bodiless: Mapping[int, str] = field(default_factory=dict)
+    below: bool = False
     tag: str = ""
     token_in_query: bool = False
 
@@ -129,6 +131,7 @@ class Options(TypedDict, total=False):
     statuses: tuple[int, ...]
     bodiless: Mapping[int, str]
     token_in_query: bool
+    below: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ ROUTES = web.AppKey("ROUTES", Routes)
 
 
 async def _not_found(request: web.Request) -> web.Response:
-    """A slash too many leads to the path without it; else there is nothing here."""
-    url = request.rel_url
-    if url.raw_path.endswith("/"):
-        shorter = url.with_path(url.raw_path.rstrip("/") or "/", encoded=True, keep_query=True)
-        found = await request.app.router.resolve(request.clone(rel_url=shorter))
-        if request.app[ROUTES].get(found.route, UNMATCHED) is not UNMATCHED:
-            return web.Response(status=308, headers={hdrs.LOCATION: str(shorter)})
+    """A slash too many or too few leads to the path without or with it; else there is nothing here."""
+    url, path = request.rel_url, request.rel_url.raw_path
+    other = (path.rstrip("/") or "/") if path.endswith("/") else f"{path}/"
+    there = url.with_path(other, encoded=True, keep_query=True)
+    found = await request.app.router.resolve(request.clone(rel_url=there))
+    if request.app[ROUTES].get(found.route, UNMATCHED) is not UNMATCHED:
+        return web.Response(status=308, headers={hdrs.LOCATION: str(there)})
     raise RouteNotFound("There is nothing at this path")
 
 
@@ -38,8 +38,10 @@ def add_routes(app: web.Application, operations: Iterable[Operation]) -> None:
     routes: Routes = {}
     by_path = sorted(operations, key=lambda operation: operation.path)
     for path, group in groupby(by_path, key=lambda operation: operation.path):
-        resource = app.router.add_resource(VARIABLE.sub(r"{\1:[^/]+}", path))
-        for operation in _with_fallback(path, list(group)):
+        known = list(group)
+        below = "{below:[^/]*}" if any(operation.below for operation in known) else ""
+        resource = app.router.add_resource(VARIABLE.sub(r"{\1:[^/]+}", path) + below)
+        for operation in _with_fallback(path, known):
             for method in [operation.method, *([hdrs.METH_HEAD] if operation.method == hdrs.METH_GET else [])]:
                 routes[resource.add_route(method, operation.respond, expect_handler=_wait)] = operation
     last = app.router.add_resource("/{path:.*}")
