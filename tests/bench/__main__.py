@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, projection, submit
+from tests.bench import append, projection, streams, submit
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -27,6 +27,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "list_page": partial(projection.list_page, on),
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
+        "stream": partial(streams.measure, on),
         "memory": partial(submit.memory, on),
     }
 
