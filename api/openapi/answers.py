@@ -67,7 +67,7 @@ class Answers:
         self._schemas = schemas
         self.components: dict[str, Node] = {
             "NotFound": self._error([RouteNotFound], headers(*EVERYWHERE, *LIMIT_HEADERS)),
-            "MethodNotAllowed": self._error([MethodNotAllowed], headers(*EVERYWHERE, hdrs.ALLOW)),
+            "MethodNotAllowed": self._error([MethodNotAllowed], headers(*EVERYWHERE, *LIMIT_HEADERS, hdrs.ALLOW)),
         }
 
     def of(self, operation: Operation) -> dict[str, Node]:
