@@ -23,7 +23,7 @@ Node = dict[str, Any]
 UNTOLD = frozenset(
     {"connection", "content-length", "content-type", "date", "keep-alive", "server", "transfer-encoding"}
     | {"x-content-type-options", "x-frame-options", "referrer-policy", "content-security-policy"}
-    | {"cross-origin-resource-policy", "cache-control", "vary", "etag", "x-accel-buffering"}
+    | {"cross-origin-resource-policy", "cache-control", "vary", "etag", "content-encoding", "x-accel-buffering"}
     | {"access-control-allow-origin", "access-control-expose-headers"}
 )
 CORRELATION = frozenset({"x-correlation-id", "x-request-id"})
