@@ -17,7 +17,7 @@ EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  as an address to listen at, wh
 
 
 class Place(NamedTuple):
-    """Where a role answers: the variables of its host and port, the port's default, and what it is asked, if not /health."""
+    """Where a role answers: what names its host and port, the port's default, what is asked (None: /health/...)."""
 
     host: str
     port: str
@@ -51,7 +51,7 @@ def problem(place: Place, kind: str, variables: Mapping[str, str]) -> str | None
         connection.request("GET", path)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{path} at port {port}: {error or type(error).__name__}"
+        return f"{path} at port {port}: {str(error) or type(error).__name__}"
     finally:
         connection.close()
     return None if status == http.client.OK else f"{path} at port {port} answers {status}"
