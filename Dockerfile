@@ -29,8 +29,8 @@ LABEL org.opencontainers.image.title="application-manager-service" \
       org.opencontainers.image.description="Takes job applications, hands each job to its portal, tells how it went" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
-RUN groupadd --system --gid 10001 app-manager \
-    && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/app-manager \
+RUN groupadd --gid 10001 app-manager \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/app-manager \
         --shell /usr/sbin/nologin app-manager \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/app-manager /var/lib/app-manager/.data
 COPY --from=build /app /app

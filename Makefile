@@ -36,6 +36,7 @@ format: $(READY) ## Puts the code into its form
 
 fuzz: $(READY) ## The API against its own OpenAPI document: 20,000 requests, half of them bad; about ten minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
 dashboards: $(READY) ## Makes what Grafana imports, from slo-config.yaml and loki-queries.yaml
 	$(BIN)/python -m infra.deploy.monitoring.dashboards
 

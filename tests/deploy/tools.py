@@ -47,18 +47,19 @@ def accepted(ran: Ran) -> str:
 
 
 def promtool() -> str:
-    return shutil.which("promtool") or str(_debian(PROMETHEUS) / "usr/bin/promtool")
+    return shutil.which("promtool") or str(debian_packages(PROMETHEUS) / "usr/bin/promtool")
 
 
 def debian_compose() -> tuple[Sequence[str], Mapping[str, str]]:
     """docker-compose 1.29, in Python: its command, and the environment that it needs."""
-    place = _debian(COMPOSE)
+    place = debian_packages(COMPOSE)
     python = next(path for path in (place / "usr/bin/python3", Path("/usr/bin/python3")) if path.exists())
     libraries = place / "usr/lib/python3/dist-packages"
     return [str(python), str(place / "usr/bin/docker-compose")], {"PYTHONPATH": str(libraries)}
 
 
-def _debian(packages: Packages) -> Path:
+def debian_packages(packages: Packages) -> Path:
+    """The folder that they are unpacked into."""
     if shutil.which("apt-get") is None:
         pytest.skip(f"{packages.name} comes from Debian, and this is none")
     try:
