@@ -29,7 +29,7 @@ check: $(READY) ## Style, types, and who may import whom
 	$(BIN)/lint-imports --no-logo --no-cache
 
 check-deploy: $(READY) ## What deploys the service: image, compose, Kubernetes, alerts, dashboards
-	BUILD_IMAGE=1 $(BIN)/pytest tests/deploy $(ARGS)
+	BUILD_IMAGE=1 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/deploy $(ARGS)
 
 format: $(READY) ## Puts the code into its form
 	$(BIN)/ruff format

@@ -13,6 +13,8 @@ from infra.settings import Settings
 from tests.deploy.dockerfile import instructions
 from tests.deploy.tools import BIN, ROOT, accepted, debian_compose, run
 
+pytestmark = pytest.mark.timeout(600)  # the first use unpacks Debian's packages
+
 SECRETS = {"SECRET_KEY": "k" * 40, "POSTGRES_PASSWORD": "p0stgres", "RABBITMQ_PASSWORD": "r4bbit"}
 ROLES = {"api": "serve", "projector": "project", "relay": "relay", "worker": "work"}
 STORES = {"postgresql", "mongodb", "rabbitmq"}

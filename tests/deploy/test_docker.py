@@ -20,6 +20,7 @@ PACKAGES = ("domain", "projections", "consumers", "api", "infra")
 PYTHON = re.search(r"^FROM python:([\d.]+)-slim", DOCKERFILE, re.MULTILINE)
 BUILD_LOCK = "infra/deploy/requirements-build.txt"
 SOURCE_ONLY = "quantile-python"
+INSTALLING = pytest.mark.timeout(600)  # where packages come slowly
 SECRETS = (".env", ".data/services.env", "api/.env", "infra/.data/key.pem", "infra/deploy/kubernetes/secrets.env")
 
 
@@ -94,6 +95,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@INSTALLING
 def test_the_steps_make_a_package_with_every_file_of_the_code(image: Path) -> None:
     [installed] = image.glob("app/lib/python3*/site-packages")
     found = {
@@ -107,6 +109,7 @@ def test_the_steps_make_a_package_with_every_file_of_the_code(image: Path) -> No
     assert not (installed / "tests").exists()
 
 
+@INSTALLING
 def test_what_was_made_runs_outside_of_the_checkout(image: Path, tmp_path: Path) -> None:
     program = image / "app/bin/app-manager"
     environment = {"PATH": f"{image}/app/bin", "SECRET_KEY": "k" * 40}

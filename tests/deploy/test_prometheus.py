@@ -14,6 +14,8 @@ from tests.deploy.promql import known, names_in, rules_of
 from tests.deploy.tools import MONITORING, accepted, promtool, run
 from tests.published import codes, table
 
+pytestmark = pytest.mark.timeout(600)  # the first use unpacks Debian's packages
+
 ALERTS = MONITORING / "prometheus-alerts.yaml"
 RECORDED = MONITORING / "prometheus-rules.yaml"
 PUBLISHED = {row["Alert"]: row for row in table("metrics.md", "3. Alerts")}

@@ -62,6 +62,7 @@ def asked_for() -> set[str]:
     return {name for expression in expressions for name in names_in(expression)}
 
 
+@pytest.mark.timeout(400)  # it waits SECONDS at most, each time
 async def test_all_that_is_asked_for_is_there_and_a_worker_that_is_gone_is_told(watched: Watched) -> None:
     prometheus = watched.prometheus
 
