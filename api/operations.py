@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from aiohttp import hdrs, web
@@ -103,17 +103,13 @@ class Operation:
     async def _answer(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
         if self.reads:
             request[AT_LEAST] = await read_position(request)
-
-        async def answer() -> web.StreamResponse:
+        if self.method != hdrs.METH_POST:
             return await self._handle(request, asked)
-
-        if self.method == hdrs.METH_POST:
-            return await answered_once(request, asked, answer, self._count_replay)
-        return await answer()
+        return await answered_once(request, asked, partial(self._handle, request, asked), self._count_replay)
 
     async def _handle(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
         answer = await (self.handler(request) if asked is None else self.handler(request, asked))
-        if isinstance(answer, web.StreamResponse):
+        if not isinstance(answer, Answer):
             return answer
         told = NO_HEADERS if answer.position is None else {POSITION_HEADER: str(answer.position)}
         return json_response(answer.view, answer.status, told)
