@@ -28,7 +28,7 @@ from tests.replicas import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KILLS = int(os.environ.get("REPLICA_KILLS", "2"))
+KILLS = int(os.environ.get("REPLICA_KILLS", "1"))
 MANY = 50
 BATCH = orjson.dumps([{"jobs": [{"title": "Baker"}]}, {"jobs": [{}, {}], "style": "modern"}])
 
@@ -231,15 +231,13 @@ async def test_a_batch_is_followed_and_taken_back_through_the_other(replicas: Re
 
 
 async def test_a_cancel_or_the_workers_start_comes_first_and_never_both(replicas: Replicas) -> None:
+    """One race after the other, each begun by another of the three: so each side wins some."""
     users = replicas.user()
-    ids = [(await users[number % 2].submit()).json["application_id"] for number in range(20)]
-    races = [[cancel(users[0], id), cancel(users[1], id), replicas.work_begins(id)] for id in ids]
-    results = await asyncio.gather(
-        *(asyncio.gather(*race[turn % 3 :], *race[: turn % 3]) for turn, race in enumerate(races))
-    )
-    for id, result in zip(ids, results, strict=True):
-        cancels = [answer for answer in result if isinstance(answer, Answer)]
-        await then_one_won(replicas, users, id, cancels)
+    for turn in range(21):
+        id = (await users[turn % 2].submit()).json["application_id"]
+        race = [cancel(users[0], id), cancel(users[1], id), replicas.work_begins(id)]
+        results = await asyncio.gather(*race[turn % 3 :], *race[: turn % 3])
+        await then_one_won(replicas, users, id, [result for result in results if isinstance(result, Answer)])
 
 
 async def then_one_won(replicas: Replicas, users: tuple[User, User], id: str, cancels: list[Answer]) -> None:
