@@ -42,10 +42,14 @@ class Bucket(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is not JSON of ours, by its content type; `file`: it comes with a name to be saved under."""
+    """An answer that is not JSON of ours, by its content type; `file`: it comes with a name to be saved under.
+
+    `events`: what the events of an event stream hold, by their names.
+    """
 
     content_type: str
     file: bool = False
+    events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ WithForm = Callable[[web.Request, F], Handled[V]]
 class Operation:
     """`public`: needs no token. `errors`: its own, besides those that any call can have.
 
-    `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when.
+    `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when. `messages`
+    are those that it sends over a WebSocket.
     `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream. `below`: it also
     answers for the names below its path, with `match_info["below"]`.
     """
@@ -88,6 +93,7 @@ class Operation:
     below: bool = False
     tag: str = ""
     token_in_query: bool = False
+    messages: tuple[type[BaseModel], ...] = ()
 
     @cached_property
     def endpoint(self) -> str:
@@ -127,6 +133,7 @@ class Options(TypedDict, total=False):
     statuses: tuple[int, ...]
     bodiless: Mapping[int, str]
     token_in_query: bool
+    messages: tuple[type[BaseModel], ...]
     below: bool
 
 

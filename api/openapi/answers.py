@@ -5,7 +5,7 @@ whoever reads a position can be behind it, whoever asks a store can find it away
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import hdrs
@@ -86,13 +86,21 @@ class Answers:
     def _success(self, operation: Operation, status: int) -> Node:
         made: Node = {"description": _meaning(status), "headers": told_with(operation, success=status < 300)}
         match operation.answers:
-            case Media(content_type=content_type):
-                made["content"] = {content_type: {"schema": _schema_of(content_type)}}
+            case Media(content_type=content_type, events=events):
+                schema = self._event_of(events) if events else _schema_of(content_type)
+                made["content"] = {content_type: {"schema": schema}}
             case None:
                 pass
             case model:
                 made["content"] = {JSON: {"schema": self._schemas.answer(model)}}
         return made
+
+    def _event_of(self, events: Mapping[str, type[BaseModel]]) -> Node:
+        """One event of a stream."""
+        data = {"type": "string", "contentMediaType": JSON}
+        held = {"contentSchema": {"anyOf": [self._schemas.request(model) for model in events.values()]}}
+        fields = {"event": {"enum": list(events)}, "id": {"type": "string"}, "data": {**data, **held}}
+        return {"type": "object", "description": "An event", "properties": fields, "required": ["event", "data"]}
 
     def _refused(self, operation: Operation, status: int, errors: list[Error]) -> Node:
         """By reference: its name holds what it is made of."""
@@ -118,6 +126,14 @@ def models_of(operations: Iterable[Operation]) -> list[type[BaseModel]]:
     """All that answers are made of."""
     found = [o.answers for o in operations if o.answers is not None and not isinstance(o.answers, Media)]
     return [ErrorView, *dict.fromkeys(found)]
+
+
+def told_by(operations: Iterable[Operation]) -> list[type[BaseModel]]:
+    """What streams and WebSockets hold. Fields of theirs may be absent."""
+    found = [model for operation in operations for model in operation.messages]
+    for operation in operations:
+        found += operation.answers.events.values() if isinstance(operation.answers, Media) else ()
+    return list(dict.fromkeys(found))
 
 
 def _headers_of(kinds: list[ErrorKind]) -> Node:

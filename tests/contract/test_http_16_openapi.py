@@ -83,6 +83,8 @@ async def test_every_operation_can_be_told_from_the_others_and_understood() -> N
     for method, path, operation in described():
         assert operation["summary"], (method, path)
         assert set(operation["tags"]) <= set(TAGS), f"{path}: name its tag in Operations(...), or describe it in TAGS"
+        parameters = [(resolve(one)["in"], resolve(one)["name"]) for one in operation["parameters"]]
+        assert len(set(parameters)) == len(parameters), (method, path)
         for parameter in operation["parameters"]:
             assert resolve(parameter).get("description"), f"{path}: describe {resolve(parameter)['name']}"
     for name, schema in document()["components"]["schemas"].items():
