@@ -276,12 +276,20 @@ async def test_a_stream_that_the_server_ends_is_opened_anew(
 
 
 async def _end_change_streams(mongo: Mongo) -> None:
-    """As a failover does it."""
-    own = {"ns": {"$regex": f"^{mongo.database.name}[.][$]cmd"}, "cursor": {"$exists": True}}
-    running = mongo.client.admin.aggregate([{"$currentOp": {"idleCursors": True, "localOps": True}}, {"$match": own}])
-    ids = [one["cursor"]["cursorId"] for one in await running.to_list(None)]
-    ended = await mongo.database.command({"killCursors": "$cmd.aggregate", "cursors": ids})
-    assert ended["cursorsKilled"]
+    """As a failover does it. What the reader heard last may have come before its stream was open again."""
+
+    async def one_has_ended() -> bool:
+        own = {"ns": {"$regex": f"^{mongo.database.name}[.][$]cmd"}, "cursor": {"$exists": True}}
+        running = mongo.client.admin.aggregate(
+            [{"$currentOp": {"idleCursors": True, "localOps": True}}, {"$match": own}]
+        )
+        ids = [one["cursor"]["cursorId"] for one in await running.to_list(None)]
+        if not ids:
+            return False
+        ended = await mongo.database.command({"killCursors": "$cmd.aggregate", "cursors": ids})
+        return bool(ended["cursorsKilled"])
+
+    await until(one_has_ended)
 
 
 async def test_a_database_that_was_away_is_gone_on_with(tmp_path: Path, log: FakeEventLog) -> None:
