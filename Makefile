@@ -5,12 +5,13 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Public files only, for every Python that we support.
 LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade --no-strip-extras --generate-hashes --no-header
-BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+# What the image's wheels are made with: ours, and that of the one package that is there as source only.
+BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
-.PHONY: help run test cover check format fuzz bench lock clean
+.PHONY: help run test cover check check-deploy format fuzz dashboards bench lock clean
 
 help: ## Shows this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## The service with its servers on this machine, and a demo; Ctrl-C ends it
 	$(BIN)/app-manager up --demo $(ARGS)
@@ -27,11 +28,17 @@ check: $(READY) ## Style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
+check-deploy: $(READY) ## What deploys the service: image, compose, Kubernetes, alerts, dashboards
+	BUILD_IMAGE=1 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/deploy $(ARGS)
+
 format: $(READY) ## Puts the code into its form
 	$(BIN)/ruff format
 
 fuzz: $(READY) ## The API against its own OpenAPI document: 20,000 requests, half of them bad; about ten minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+dashboards: $(READY) ## Makes what Grafana imports, from slo-config.yaml and loki-queries.yaml
+	$(BIN)/python -m infra.deploy.monitoring.dashboards
 
 bench: $(READY) ## Measures the service on this machine
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -3,8 +3,9 @@
 The log is authoritative: a key is used by the append that it guards (`domain/appending.py`), or, where a call is no
 single append, by one at its end. Duplicates in one process wait for one another here, so that they load nothing and
 count against no limit for nothing; those of other processes meet in the log, where one wins and the others read again
-and answer as it did. One that a rate limit refuses looks again once: its like in another process may have taken the
-last place. Killed before the append, the key is free, and the request runs normally.
+and answer as it did. One that a rate limit or an application's status refuses looks again: its like in another process
+may have taken the last place, or brought the application there. Killed before the append, the key is free, and the
+request runs normally.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from api.form_fields import Pdf
 from api.keys import CLAIMS, CLOCK, EVENT_LOG, SETTINGS
 from api.positions import POSITION_HEADER
 from domain.appending import Guard
-from domain.errors import DuplicateRequest
+from domain.errors import ApplicationAlreadyProcessed, ApplicationState, DuplicateRequest
 from domain.idempotency import IdempotencyKey, key_stream
 
 KEY_HEADER, REPLAYED_HEADER = "X-Idempotency-Key", "X-Idempotency-Replayed"
@@ -124,6 +125,9 @@ async def answered_once(
                 return await answer()
             except DuplicateRequest:
                 continue
+            except (ApplicationState, ApplicationAlreadyProcessed):  # perhaps by what this very request did elsewhere
+                if len(await request.app[EVENT_LOG].read_stream(stream)) == key.version:
+                    raise
             except TooManyRequests:
                 if attempt:
                     raise

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from aiohttp import hdrs, web
@@ -42,10 +42,14 @@ class Bucket(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is not JSON of ours, by its content type; `file`: it comes with a name to be saved under."""
+    """An answer that is not JSON of ours, by its content type; `file`: it comes with a name to be saved under.
+
+    `events`: what the events of an event stream hold, by their names.
+    """
 
     content_type: str
     file: bool = False
+    events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ WithForm = Callable[[web.Request, F], Handled[V]]
 class Operation:
     """`public`: needs no token. `errors`: its own, besides those that any call can have.
 
-    `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when.
+    `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when. `messages`
+    are those that it sends over a WebSocket.
     `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream. `below`: it also
     answers for the names below its path, with `match_info["below"]`.
     """
@@ -88,6 +93,7 @@ class Operation:
     below: bool = False
     tag: str = ""
     token_in_query: bool = False
+    messages: tuple[type[BaseModel], ...] = ()
 
     @cached_property
     def endpoint(self) -> str:
@@ -103,17 +109,13 @@ class Operation:
     async def _answer(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
         if self.reads:
             request[AT_LEAST] = await read_position(request)
-
-        async def answer() -> web.StreamResponse:
+        if self.method != hdrs.METH_POST:
             return await self._handle(request, asked)
-
-        if self.method == hdrs.METH_POST:
-            return await answered_once(request, asked, answer, self._count_replay)
-        return await answer()
+        return await answered_once(request, asked, partial(self._handle, request, asked), self._count_replay)
 
     async def _handle(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
         answer = await (self.handler(request) if asked is None else self.handler(request, asked))
-        if isinstance(answer, web.StreamResponse):
+        if not isinstance(answer, Answer):
             return answer
         told = NO_HEADERS if answer.position is None else {POSITION_HEADER: str(answer.position)}
         return json_response(answer.view, answer.status, told)
@@ -131,6 +133,7 @@ class Options(TypedDict, total=False):
     statuses: tuple[int, ...]
     bodiless: Mapping[int, str]
     token_in_query: bool
+    messages: tuple[type[BaseModel], ...]
     below: bool
 
 

@@ -10,14 +10,22 @@ from typing import Literal
 import orjson
 from pydantic import BaseModel
 
+from api.ids import ApplicationId, BatchId
 from domain.application_events import Status
 from domain.batch import BatchStatus
 
+EVENT_STREAM, LAST_EVENT_ID = "text/event-stream", "Last-Event-ID"
 CONNECTED = "Connected: updates of your applications follow"
 
 
+class ConnectedEvent(BaseModel):
+    """First of all."""
+
+    timestamp: datetime
+
+
 class ConnectedMessage(BaseModel):
-    """First of all. As an event it has the timestamp alone."""
+    """First of all."""
 
     type: Literal["connected"]
     message: str
@@ -28,7 +36,7 @@ class StatusUpdate(BaseModel):
     """An application's status has changed. `error_reason` is there only when it failed or was cancelled."""
 
     type: Literal["status_update"]
-    application_id: str
+    application_id: ApplicationId
     status: Status
     timestamp: datetime
     job_count: int
@@ -39,7 +47,7 @@ class BatchUpdate(BaseModel):
     """What is told of a batch has changed. `processed` counts the items that have ended."""
 
     type: Literal["batch_update"]
-    batch_id: str
+    batch_id: BatchId
     status: BatchStatus
     total: int
     processed: int

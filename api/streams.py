@@ -15,30 +15,38 @@ from api.operations import Bucket, Media, Operations
 from api.ownership import EntryId, find_status
 from api.parameters import Query, Repeated
 from api.positions import POSITION_HEADER
-from api.stream_messages import connected_event
+from api.stream_messages import (
+    EVENT_STREAM,
+    LAST_EVENT_ID,
+    BatchUpdate,
+    ConnectedEvent,
+    StatusUpdate,
+    connected_event,
+)
 from api.stream_sockets import bound_buffers, ending_with, log_end, say_goodbye, taken, until_over
 from domain.errors import ApplicationNotFound, JobNotFound
 from projections.queries import UpdateId
 
 operations = Operations("Streams")
 
-LAST_EVENT_ID = "Last-Event-ID"
 EVENT_ID = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([1-9][0-9]{0,5}))?")
 SILENCE_SECONDS = 15.0
 RETRY = b"retry: 3000\n\n"
 SIGN_OF_LIFE = b":\n\n"
-HEADERS = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {hdrs.CONTENT_TYPE: EVENT_STREAM, hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
 
 
 class StreamQuery(Query):
     application_id: Repeated = Field((), description="Only updates of these; ids of their entries are accepted too")
     last_event_id: str | None = Field(None, description="As the header Last-Event-ID, which goes before it")
-    token: str | None = Field(None, description="The token, for who cannot send an Authorization header")
 
 
 @operations.get(
     "/stream/status",
-    answers=Media("text/event-stream"),
+    answers=Media(
+        EVENT_STREAM,
+        events={"connected": ConnectedEvent, "status_update": StatusUpdate, "batch_update": BatchUpdate},
+    ),
     query=StreamQuery,
     errors=(ValidationFailed, ApplicationNotFound, JobNotFound, TooManyStreams),
     bucket=Bucket.NONE,

@@ -17,7 +17,14 @@ from api.errors import TooManyStreams, UpgradeRequired, kind_of
 from api.keys import AUDIENCE, CLAIMS, CLOCK, FIRST_BYTE_AT, SETTINGS
 from api.listeners import Ending, Listener
 from api.operations import Bucket, Operations
-from api.stream_messages import connected_message, time_message
+from api.stream_messages import (
+    BatchUpdate,
+    ConnectedMessage,
+    StatusUpdate,
+    TimeMessage,
+    connected_message,
+    time_message,
+)
 from api.stream_sockets import (
     CLOSING_SECONDS,
     bound_buffers,
@@ -49,6 +56,7 @@ REASON_BYTES = 123  # as the protocol has it
     bucket=Bucket.NONE,
     public=True,
     token_in_query=True,
+    messages=(ConnectedMessage, StatusUpdate, BatchUpdate, TimeMessage),
 )
 async def follow_status(request: web.Request) -> web.StreamResponse:
     """Status changes of the caller's applications and batches, over a WebSocket.

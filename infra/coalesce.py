@@ -4,7 +4,7 @@ A read joins only a query that has not begun, so it never sees less than one of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -20,20 +20,23 @@ class Coalescer(Generic[K, V]):
         self._fetch = fetch
         self._most = most
         self._free = at_once
-        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def get(self, key: K) -> V | None:
         """The value, or None for a key that the fetch did not find. Raises what the fetch raises."""
-        future = self._waiting.get(key)
-        if future is None:
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
-            if self._free:
-                self._free -= 1
-                task = asyncio.create_task(self._fetch_all())
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-        return await asyncio.shield(future)
+        future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()  # his own: he may go
+        futures = self._waiting.get(key)
+        if futures is not None:
+            futures.append(future)
+            return await future
+        self._waiting[key] = [future]
+        if self._free:
+            self._free -= 1
+            task = asyncio.create_task(self._fetch_all())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await future
 
     async def _fetch_all(self) -> None:
         try:
@@ -43,15 +46,20 @@ class Coalescer(Generic[K, V]):
         finally:
             self._free += 1
 
-    async def _answer(self, futures: Mapping[K, asyncio.Future[V | None]]) -> None:
+    async def _answer(self, waiting: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
         try:
-            values = await self._fetch(list(futures))
+            values = await self._fetch(list(waiting))
         except BaseException as error:
-            for future in futures.values():
+            for _, future in _unanswered(waiting):
                 future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-                future.exception()  # a caller may have gone: then nobody else looks at it
+                future.exception()  # a caller may go just now: then nobody else looks at it
             if not isinstance(error, Exception):
                 raise
         else:
-            for key, future in futures.items():
+            for key, future in _unanswered(waiting):
                 future.set_result(values.get(key))
+
+
+def _unanswered(waiting: Mapping[K, Sequence[asyncio.Future[V]]]) -> Iterator[tuple[K, asyncio.Future[V]]]:
+    """Without those whose callers have gone."""
+    return ((key, future) for key, futures in waiting.items() for future in futures if not future.done())

@@ -17,7 +17,7 @@ EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  as an address to listen at, wh
 
 
 class Place(NamedTuple):
-    """Where a role answers: the variables of its host and port, the port's default, and what it is asked."""
+    """Where a role answers: what names its host and port, the port's default, what is asked (None: /health/...)."""
 
     host: str
     port: str

@@ -75,10 +75,14 @@ class Redaction:
             *map(re.escape, known),
         ]
         self._pattern = re.compile("|".join(kinds))
+        self._marks = ("token=", "earer ", "eyJ", "://", *known)  # one of them is in each text that the pattern finds
 
     def __call__(self, text: str) -> str:
         """At most TEXT_MAX characters of it. Reads some more, so that a secret at the cut is found whole."""
-        return self._pattern.sub(self._keep_what_introduces_it, text[: 2 * TEXT_MAX])[:TEXT_MAX]
+        for mark in self._marks:
+            if mark in text:
+                return self._pattern.sub(self._keep_what_introduces_it, text[: 2 * TEXT_MAX])[:TEXT_MAX]
+        return text[:TEXT_MAX]  # most texts: a fifth of what the pattern costs
 
     @staticmethod
     def _keep_what_introduces_it(found: re.Match[str]) -> str:
@@ -213,5 +217,6 @@ def setup_logging(
     for name in OURS:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(capture=True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line tells them
     atexit.register(writer.stop)
     return writer

@@ -19,6 +19,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorDatabase,
 )
 from pymongo import timeout as time_limit
+from pymongo.database import Database as PymongoDatabase
 from pymongo.errors import (
     ConnectionFailure,
     ExecutionTimeout,
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 Client = AsyncIOMotorClient[dict[str, Any]]
 Database = AsyncIOMotorDatabase[dict[str, Any]]
 Collection = AsyncIOMotorCollection[dict[str, Any]]
+BlockingDatabase = PymongoDatabase[dict[str, Any]]
 ClientSession = AsyncIOMotorClientSession
 
 SNAPSHOT = ReadConcern("snapshot")
@@ -141,6 +143,11 @@ class Mongo:
     async def _close(self) -> None:
         with time_limit(CLOSE_SECONDS):
             await asyncio.to_thread(self.client.close)  # it tells the server, which blocks
+
+    @property
+    def blocking(self) -> BlockingDatabase:
+        """The same database over the same connections, for who has a thread of his own."""
+        return self.client.delegate[self._database_name]  # type: ignore[no-any-return]
 
     async def ping(self) -> None:
         """Raises a StoreError when the server does not answer, MongoNotReplicaSet when it is the wrong kind."""

@@ -1,57 +1,64 @@
-"""The windows of all rate limits in MongoDB, and what a process knows of those it has asked about.
+"""What a process knows of the rate-limit windows that it has asked about, and how it counts by that.
 
-Many windows are changed in one round trip and looked at in another. What is known of a window is a hint: it tells what
-to try, and how many hits count as of the last look; whether a hit is counted, the database alone decides.
-
-Counts are acknowledged by the primary alone and not yet on its disk: no request waits for a majority. So they outlive
-each process of ours, and MongoDB's restart, but a crash of the primary may forget those of its last instants. Documents
-go by a TTL index once their last hit has left. Killed between two steps, a process leaves counts that are right.
+What is known of a window is a hint of what to try. Where it is nearly full, the database decides whether a hit is
+counted. Where half of it was free a moment ago, a hit is counted without asking, and taken back if the look that
+follows shows that others had filled it meanwhile. Killed at any point, a process leaves counts of requests that were
+made.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from domain.errors import StoreFailed
 from domain.ports import Clock
-from infra.mongo import Mongo, mongo_errors
-from infra.rate_windows import Document, Size, Update, Window, counting, giving_back, taking_out
+from infra.rate_documents import RateDocuments
+from infra.rate_windows import (
+    Document,
+    Size,
+    Update,
+    Window,
+    counting,
+    giving_back,
+    taking_back,
+    taking_out,
+    version_of,
+)
 
-COLLECTION = "rate_limits"
 KNOWN = 4_096  # windows
 FRESH_SECONDS = 1.0
 GIVE_BACK_TRIES = 3
-DUPLICATE_KEY = 11_000
-PRIMARY_ALONE = {"w": 1, "j": False}
 
 
 class RateCounts:
-    """All that asks the database may raise StoreUnavailable, StoreTimeout or StoreFailed, after `seconds` at most."""
+    """All that asks the database raises what `RateDocuments` does."""
 
-    def __init__(self, mongo: Mongo, clock: Clock, seconds: float) -> None:
-        self._clock, self._seconds = clock, seconds
-        self._database, self._windows = mongo.database, mongo.database[COLLECTION]
+    def __init__(self, documents: RateDocuments, clock: Clock) -> None:
+        self._documents, self._clock = documents, clock
         self._known: OrderedDict[str, Window] = OrderedDict()
-        self._indexed = False
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
-    def known(self, key: str) -> Window | None:
-        """As it is now by the last look at it."""
+    def known(self, key: str, now: int) -> Window | None:
+        """As it is now (milliseconds) by the last look at it."""
         window = self._known.get(key)
         if window is None:
             return None
-        if not window.advance(self.now()):
+        if not window.advance(now):
             del self._known[key]
             return None
         self._known.move_to_end(key)
         return window
 
-    def fresh(self, key: str) -> Window | None:
-        """As it was seen a moment ago."""
-        window = self.known(key)
-        stale = window and asyncio.get_running_loop().time() - window.seen_at >= FRESH_SECONDS
-        return None if stale else window
+    def fresh(self, key: str, now: int) -> Window | None:
+        """The same, if that look was a moment ago."""
+        window = self.known(key, now)
+        if window is None or asyncio.get_running_loop().time() - window.seen_at >= FRESH_SECONDS:
+            return None
+        return window
+
+    def drop(self, key: str) -> None:
+        """Nothing of it is known then."""
+        self._known.pop(key, None)
 
     def now(self) -> int:
         """Milliseconds."""
@@ -66,78 +73,67 @@ class RateCounts:
 
     # -- many at once -------------------------------------------------------------------------------------------------
 
-    async def count(self, amounts: Mapping[str, tuple[Size, int]]) -> set[str]:
-        """Counts so many hits in each window, all or none of them. Gives the windows in which there was no room.
+    async def hit(self, amounts: Mapping[str, int], sizes: Mapping[str, Size]) -> set[str]:
+        """Counts so many hits in each window, all or none of them, and looks at all windows in `sizes`.
 
-        There may be room in them once what has left is taken out: a look at them tells.
+        Gives the windows in which there was no room, so that nothing was counted. There may be room in them once what
+        has left is taken out: what is known of them now tells.
         """
-        await self._make_index()
-        now, updates, places = self.now(), list[Update](), dict[int, str]()
-        for key, (size, amount) in amounts.items():
-            window = self._known.get(key)
-            if window and window.needs_taking_out(amount):
-                updates.append(taking_out(key, window))
-            places[len(updates)] = key
-            updates.append(counting(key, size, amount, now))
-        if not updates:
-            return set()
-        _, full = await self._write(updates)
-        return {places[index] for index in full}
+        now = self.now()
+        windows = {key: self.fresh(key, now) for key in amounts}
+        unasked = {key for key, window in windows.items() if window and window.has_plenty(amounts[key])}
+        updates = {
+            key: [
+                *self._taking_out(key, amount),
+                counting(key, sizes[key], amount, now, plenty=key in unasked),
+            ]
+            for key, amount in amounts.items()
+        }
+        known = {key for key in sizes if key in self._known}
+        turn = await self._documents.hit(updates, known, sizes.keys())
+        await self._look(sizes, turn.totals, turn.documents)
+        over = {key for key in unasked if (window := self._known.get(key)) and window.hits > window.size.most}
+        if over:
+            await self._take_back({key: taking_back(key, sizes[key].slot_at(now), amounts[key]) for key in over})
+        return {*turn.full, *over}
 
-    async def look(self, sizes: Mapping[str, Size], unsure: Collection[str]) -> None:
-        """Brings what is known of these windows up to date: of most, just how many hits there are.
+    def _taking_out(self, key: str, amount: int) -> Sequence[Update]:
+        window = self._known.get(key)
+        return [taking_out(key, window)] if window and window.needs_taking_out(amount) else []
 
-        `unsure`: those of which nothing that is known may be kept.
-        """
-        known = [key for key in sizes if key in self._known and key not in unsure]
-        seen, loop = await self._read(known, {"total": True, "version": True}), asyncio.get_running_loop()
-        up_to_date = set[str]()
-        for key in known:
-            window, document = self._known[key], seen.get(key)
-            if document is not None and document["version"] == window.version:
-                window.total, window.seen_at = document["total"], loop.time()
-                if self.known(key):
-                    up_to_date.add(key)
-        others = [key for key in sizes if key not in up_to_date]
-        read = await self._read(others)
-        for key in others:
-            self._known.pop(key, None)
-            if key in read:
-                self._learn(key, sizes[key], read[key])
+    async def _look(
+        self, sizes: Mapping[str, Size], totals: Mapping[str, Document], documents: Mapping[str, Document]
+    ) -> None:
+        """Brings what is known up to date: of most windows, just how many hits there are."""
+        now, seen_at = self.now(), asyncio.get_running_loop().time()
+        stale: list[str] = []
+        for key, size in sizes.items():
+            window, total = self._known.get(key), totals.get(key)
+            if key in documents:
+                self._learn(key, size, documents[key])
+            elif window and total and version_of(total) == window.version:
+                window.total, window.seen_at = total["total"], seen_at
+                if self.known(key, now) is None:
+                    stale.append(key)
+            else:
+                self.drop(key)
+                stale.append(key)
+        if stale:
+            for key, document in (await self._documents.read(stale)).items():
+                self._learn(key, sizes[key], document)
 
-    async def _write(self, updates: Sequence[Update]) -> tuple[int, Collection[int]]:
-        """How many found their document, and the places of those that found no room.
-
-        Not through the client's bulk writes: these may be retried, for which the server keeps a record of each.
-        """
-        with mongo_errors(self._seconds):
-            command = {"update": COLLECTION, "updates": updates, "ordered": False, "writeConcern": PRIMARY_ALONE}
-            told = await self._database.command(command)
-        failed = {one["index"]: one["code"] for one in told.get("writeErrors", ())}
-        if any(code != DUPLICATE_KEY for code in failed.values()):
-            raise StoreFailed("The database refused to count")
-        return told["n"], failed.keys()
-
-    async def _read(self, keys: Sequence[str], fields: Mapping[str, bool] | None = None) -> Mapping[str, Document]:
-        if not keys:
-            return {}
-        with mongo_errors(self._seconds):
-            found = await self._windows.find({"_id": {"$in": keys}}, fields, batch_size=len(keys) + 1).to_list(None)
-        return {one["_id"]: one for one in found}
-
-    async def _make_index(self) -> None:
-        if not self._indexed:
-            with mongo_errors(self._seconds):
-                await self._windows.create_index("expire_at", expireAfterSeconds=0, name="expire_at")
-            self._indexed = True
+    async def _take_back(self, updates: Mapping[str, Update]) -> None:
+        for key in updates:
+            self.drop(key)
+        await self._documents.update(list(updates.values()))
 
     # -- one window ---------------------------------------------------------------------------------------------------
 
     async def window(self, key: str, size: Size) -> Window | None:
         """As it was seen a moment ago, or is read now. None: nothing was counted in it for long."""
-        window = self.fresh(key)
-        if window is None and key in (read := await self._read([key])):
-            return self._learn(key, size, read[key])
+        window = self.fresh(key, self.now())
+        if window is None and (document := (await self._documents.read([key])).get(key)):
+            return self._learn(key, size, document)
         return window
 
     async def give_back(self, key: str, size: Size, amount: int, since: int) -> None:
@@ -147,13 +143,10 @@ class RateCounts:
         counts rather too long than too short. If others change the window each time, they stay in it.
         """
         for _ in range(GIVE_BACK_TRIES):
-            self._known.pop(key, None)
-            document = (await self._read([key])).get(key)
+            self.drop(key)
+            document = (await self._documents.read([key])).get(key)
             update = giving_back(key, document, size.slot_at(since), amount) if document else None
-            if update is None:
-                return
-            found, _ = await self._write([update])
-            if found:
+            if update is None or await self._documents.update([update]):
                 return
 
     async def forget(self, key: str | None = None) -> int:
@@ -161,6 +154,5 @@ class RateCounts:
         if key is None:
             self._known.clear()
         else:
-            self._known.pop(key, None)
-        with mongo_errors(self._seconds):
-            return int((await self._windows.delete_many({} if key is None else {"_id": key})).deleted_count)
+            self.drop(key)
+        return await self._documents.delete(key)

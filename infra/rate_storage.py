@@ -4,11 +4,10 @@ The library's own storage for MongoDB costs a hit two round trips, and writes al
 (1,100 to 2,200 hits a second). Here the hits that wait at the same moment share one bulk of updates and one look at
 what their windows hold afterwards, whoever makes them.
 
-A window's document is the authority: each update says itself under which total it may happen, so a limit holds however
-many processes hit at once. Who finds no room tries again by what the window was seen to hold, without what has left;
-only who does not fit into a window that was just read is refused. So a hit is never refused for one that is not there,
-and a refused one counts nothing. Who hits a window that was full a moment ago (FRESH_SECONDS) is refused without a
-question: hits leave only with time.
+A window's document is the authority: no caller is told that he was counted before the document says so, so a limit
+holds however many processes hit at once. Who finds no room tries again by what the window was seen to hold, without
+what has left; only who does not fit into a window that was just read is refused, and a refused one counts nothing. Who
+hits a window that was full a moment ago (FRESH_SECONDS) is refused without a question: hits leave only with time.
 
 While MongoDB is away nobody waits. A flush that takes longer than ANSWER_SECONDS fails, with all who wait behind it;
 then every hit fails at once, and one in PAUSE_SECONDS is sent on without its caller, until one gets through.
@@ -28,6 +27,7 @@ from domain.errors import StoreError, StoreTimeout, StoreUnavailable
 from domain.ports import Clock
 from infra.mongo import Mongo
 from infra.rate_counts import RateCounts
+from infra.rate_documents import RateDocuments
 from infra.rate_windows import Size
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class RateLimitStorage(Storage, MovingWindowSupport):
     def __init__(self, mongo: Mongo, clock: Clock) -> None:
         super().__init__()
         self._mongo = mongo
-        self._counts = RateCounts(mongo, clock, ANSWER_SECONDS)
+        self._documents = RateDocuments(mongo, ANSWER_SECONDS)
+        self._counts = RateCounts(self._documents, clock)
         self._waiting: Waiting = {}
         self._flushing: asyncio.Task[None] | None = None
         self._away = False
@@ -79,14 +80,18 @@ class RateLimitStorage(Storage, MovingWindowSupport):
             with suppress(asyncio.CancelledError):
                 await self._flushing
         self._fail({}, asyncio.CancelledError())  # it may not have begun
+        self._documents.close()
 
     # -- the moving window of `limits` --------------------------------------------------------------------------------
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Counts `amount` hits, or none of them if they do not fit."""
         size, loop = Size.of(limit, expiry), asyncio.get_running_loop()
-        window = self._counts.fresh(key)
+        window = self._counts.fresh(key, self._counts.now())
         if window and window.hits >= limit:
+            return False
+        if amount > limit:
+            self._counts.drop(key)  # so that its caller is told how it stands now
             return False
         hit = Hit(amount, size, loop.create_future())
         if self._away:
@@ -172,9 +177,8 @@ class RateLimitStorage(Storage, MovingWindowSupport):
         read: Collection[str] = ()
         while hits:
             admitted = self._admit(hits, read)
-            amounts = {key: (fit[0].size, sum(hit.amount for hit in fit)) for key, fit in admitted.items()}
-            full = await self._counts.count(amounts)
-            await self._counts.look({key: waiting[0].size for key, waiting in hits.items()}, full)
+            amounts = {key: sum(hit.amount for hit in fitting) for key, fitting in admitted.items()}
+            full = await self._counts.hit(amounts, {key: waiting[0].size for key, waiting in hits.items()})
             read = set(hits)
             for key in admitted.keys() - full:
                 for hit in admitted[key]:
@@ -183,13 +187,13 @@ class RateLimitStorage(Storage, MovingWindowSupport):
 
     def _admit(self, hits: Waiting, read: Collection[str]) -> Waiting:
         """Those who fit, by what is known. Refuses those who do not fit into a window that was just `read`."""
-        admitted: Waiting = {}
+        now, admitted = self._counts.now(), Waiting()
         for key, waiting in hits.items():
-            window = self._counts.known(key)
+            window = self._counts.known(key, now)
             fitting, others = _divided(waiting, window.hits if window else 0)
             if fitting:
                 admitted[key] = fitting
-            if key in read:
+            if window and key in read:
                 for hit in others:
                     hit.tell(False)
         _drop_answered(hits)

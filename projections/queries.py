@@ -116,13 +116,12 @@ class Queries:
 
     async def status(self, application_id: str, at_least: int = 0) -> Answer[Mapping[str, Any] | None]:
         """The document, None if there is none; its `user_id` tells whose it is. Calls at one moment share a query."""
+        return await self._reaching(status.NAME, at_least, partial(self._read_status, application_id))
 
-        async def read() -> _Read[Mapping[str, Any] | None]:
-            found = await self._statuses.get(application_id)
-            assert found is not None, "the query answers for each id"
-            return _Read(found.value, found.position, found.parked)
-
-        return await self._reaching(status.NAME, at_least, read)
+    async def _read_status(self, application_id: str) -> _Read[Mapping[str, Any] | None]:
+        found = await self._statuses.get(application_id)
+        assert found is not None, "the query answers for each id"
+        return _Read(found.value, found.position, found.parked)
 
     async def _read_statuses(self, ids: Sequence[str]) -> Mapping[str, _Read[Document | None]]:
         build = await self._live.of(status.NAME)

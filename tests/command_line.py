@@ -1,7 +1,6 @@
 """The command line as its users have it: in this process, as a process of its own, or on a terminal."""
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import pty
@@ -10,8 +9,8 @@ import struct
 import sys
 import termios
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -94,23 +93,24 @@ class Shell:
         self.file.write_text(text)
         return self
 
-    def run(self, *arguments: str, **exported: str) -> Done:
-        """In this process, which must be in the home folder. Not on the event loop: it has one of its own."""
+    def run(self, *arguments: str, types: str | None = None, **exported: str) -> Done:
+        """In this process, which must be in the home folder. Not on the event loop: it has one of its own.
+
+        `types`: a person sits at a terminal, has typed this, and sees on it what goes to stderr.
+        """
         environment: dict[str, str | None] = {key.variable: None for key in KEYS}
         environment |= {"NO_COLOR": None, "HOME": str(self.home), **self.exported, **exported}
-        with CliRunner().isolation(env=environment) as (stdout, stderr, _):
-            try:
-                main(arguments)
-            except SystemExit as end:
-                code = end.code
+        with ExitStack() as stack:
+            stdout, stderr, _ = stack.enter_context(CliRunner().isolation(env=environment))
+            seen = stack.enter_context(_person(types)) if types is not None else lambda: stderr.getvalue().decode()
+            code = _exit_code(arguments)
             sys.stdout.flush()
             sys.stderr.flush()
-            assert code is None or isinstance(code, int)
-            return Done(code or 0, stdout.getvalue().decode(), stderr.getvalue().decode())
+            return Done(code, stdout.getvalue().decode(), seen())
 
-    async def runs(self, *arguments: str, **exported: str) -> Done:
+    async def runs(self, *arguments: str, types: str | None = None, **exported: str) -> Done:
         """The same, beside the event loop."""
-        return await asyncio.to_thread(lambda: self.run(*arguments, **exported))
+        return await asyncio.to_thread(lambda: self.run(*arguments, types=types, **exported))
 
     async def process(self, *arguments: str, **exported: str) -> Done:
         """As a process, in pipes."""
@@ -156,7 +156,7 @@ class Shell:
         try:
             yield terminal
         finally:
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             await reading
@@ -165,6 +165,43 @@ class Shell:
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return {**kept, "HOME": str(self.home), **self.exported}
+
+
+def _exit_code(arguments: Sequence[str]) -> int:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@contextmanager
+def _person(types: str) -> Iterator[Callable[[], str]]:
+    """At the standard input and error of this process; gives what is seen there, without the echo of what is typed."""
+    ours, theirs = pty.openpty()
+    echoing = termios.tcgetattr(theirs)
+    echoing[3] &= ~termios.ECHO
+    termios.tcsetattr(theirs, termios.TCSANOW, echoing)
+    os.write(ours, types.encode())
+    before = sys.stdin, sys.stderr
+    sys.stdin, sys.stderr = open(theirs), open(theirs, "w", closefd=False)  # noqa: SIM115  closed below
+
+    def seen() -> str:
+        """All of it: the kernel tells its end when nobody has the terminal open any more."""
+        sys.stderr.close()
+        sys.stdin.close()
+        shown = b""
+        with suppress(OSError):
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+        return shown.decode().replace("\r\n", "\n")
+
+    try:
+        yield seen
+    finally:
+        sys.stderr.close()
+        sys.stdin.close()
+        sys.stdin, sys.stderr = before
+        os.close(ours)
 
 
 class Terminal:

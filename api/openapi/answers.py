@@ -5,7 +5,7 @@ whoever reads a position can be behind it, whoever asks a store can find it away
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import hdrs
@@ -67,7 +67,7 @@ class Answers:
         self._schemas = schemas
         self.components: dict[str, Node] = {
             "NotFound": self._error([RouteNotFound], headers(*EVERYWHERE, *LIMIT_HEADERS)),
-            "MethodNotAllowed": self._error([MethodNotAllowed], headers(*EVERYWHERE, hdrs.ALLOW)),
+            "MethodNotAllowed": self._error([MethodNotAllowed], headers(*EVERYWHERE, *LIMIT_HEADERS, hdrs.ALLOW)),
         }
 
     def of(self, operation: Operation) -> dict[str, Node]:
@@ -86,13 +86,21 @@ class Answers:
     def _success(self, operation: Operation, status: int) -> Node:
         made: Node = {"description": _meaning(status), "headers": told_with(operation, success=status < 300)}
         match operation.answers:
-            case Media(content_type=content_type):
-                made["content"] = {content_type: {"schema": _schema_of(content_type)}}
+            case Media(content_type=content_type, events=events):
+                schema = self._event_of(events) if events else _schema_of(content_type)
+                made["content"] = {content_type: {"schema": schema}}
             case None:
                 pass
             case model:
                 made["content"] = {JSON: {"schema": self._schemas.answer(model)}}
         return made
+
+    def _event_of(self, events: Mapping[str, type[BaseModel]]) -> Node:
+        """One event of a stream."""
+        data = {"type": "string", "contentMediaType": JSON}
+        held = {"contentSchema": {"anyOf": [self._schemas.request(model) for model in events.values()]}}
+        fields = {"event": {"enum": list(events)}, "id": {"type": "string"}, "data": {**data, **held}}
+        return {"type": "object", "description": "An event", "properties": fields, "required": ["event", "data"]}
 
     def _refused(self, operation: Operation, status: int, errors: list[Error]) -> Node:
         """By reference: its name holds what it is made of."""
@@ -120,12 +128,21 @@ def models_of(operations: Iterable[Operation]) -> list[type[BaseModel]]:
     return [ErrorView, *dict.fromkeys(found)]
 
 
+def told_by(operations: Iterable[Operation]) -> list[type[BaseModel]]:
+    """What streams and WebSockets hold. Fields of theirs may be absent."""
+    found = [model for operation in operations for model in operation.messages]
+    for operation in operations:
+        found += operation.answers.events.values() if isinstance(operation.answers, Media) else ()
+    return list(dict.fromkeys(found))
+
+
 def _headers_of(kinds: list[ErrorKind]) -> Node:
     """A header that only some of them have may be missing."""
-    told = headers(*dict.fromkeys(name for kind in kinds for name in kind.headers))
-    for name in told:
-        if not all(name in kind.headers for kind in kinds):
-            told[name] = {**TOLD[name], "required": False}
+    told: Node = {}
+    for name, value in {name: value for kind in kinds for name, value in kind.headers.items()}.items():
+        always = all(name in kind.headers for kind in kinds)
+        known = TOLD.get(name, {"schema": {"type": "string", "examples": [value]}})
+        told |= headers(name) if always and name in TOLD else {name: {**known, "required": always}}
     return told
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from api.forms import MULTIPART, URLENCODED, Form
 from api.health import VERSION
 from api.ids import IN_PATHS
-from api.openapi.answers import REFUSED_TOKENS, Answers, models_of
+from api.openapi.answers import REFUSED_TOKENS, Answers, models_of, told_by
 from api.openapi.headers import SENT, TOLD, sent_with
 from api.openapi.introduction import INTRODUCTION, TAGS, TITLE
 from api.openapi.schemas import Schemas, held_by, is_file, settled
@@ -28,7 +28,7 @@ def document_of(operations: Sequence[Operation], settings: Settings) -> Node:
     forms = [operation.form for operation in operations if operation.form is not None]
     requests = [operation.query for operation in operations if operation.query is not None]
     held = [model for form in forms for model in held_by(form)]
-    schemas = Schemas(models_of(operations), dict.fromkeys([*requests, *forms, *held]))
+    schemas = Schemas(models_of(operations), dict.fromkeys([*requests, *forms, *held, *told_by(operations)]))
     answers = Answers(schemas)
     paths: dict[str, Node] = {}
     for operation, name in _named(operations):
@@ -93,6 +93,8 @@ def _described(operation: Operation, name: str, schemas: Schemas, answers: Answe
     }
     if operation.form is not None:
         made["requestBody"] = _body(operation.form, schemas)
+    if operation.messages:
+        made["x-messages"] = {"anyOf": [schemas.request(model) for model in operation.messages]}
     return {key: value for key, value in made.items() if value != ""}
 
 

@@ -8,6 +8,7 @@ from api.correlation import HEADERS as CORRELATION_HEADERS
 from api.idempotency import KEY_HEADER, REPLAYED_HEADER
 from api.operations import Bucket, Media, Operation
 from api.positions import POSITION_HEADER
+from api.stream_messages import EVENT_STREAM, LAST_EVENT_ID
 
 EVERYWHERE = CORRELATION_HEADER, REQUEST_HEADER = CORRELATION_HEADERS
 LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
@@ -40,6 +41,12 @@ SENT: Node = {
         "The same request, sent again with the same key within 24 hours, is done once and gets the first one's answer",
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
         "monday-import-1",
+    ),
+    LAST_EVENT_ID: _parameter(
+        LAST_EVENT_ID,
+        "The id of the last event that was seen: all that came after it come first",
+        {"type": "string"},
+        "",
     ),
     POSITION_HEADER: _parameter(
         POSITION_HEADER,
@@ -83,6 +90,8 @@ def sent_with(operation: Operation) -> list[Node]:
         names.append(POSITION_HEADER)
     if is_idempotent(operation):
         names.append(KEY_HEADER)
+    if isinstance(operation.answers, Media) and operation.answers.content_type == EVENT_STREAM:
+        names.append(LAST_EVENT_ID)
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, exports, lists, projection, status, submit
+from tests.bench import append, exports, lists, projection, status, streams, submit
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -31,6 +31,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "rate_limit": partial(status.with_limits, on),
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
+        "stream": partial(streams.measure, on),
         "memory": partial(submit.memory, on),
     }
 

@@ -133,6 +133,7 @@ async def _while_it_serves(settings: Settings, folder: Path, end: signal.Signals
         },
         "SECRET_KEY": settings.secret_key.get_secret_value(),
         "RABBITMQ_URL": settings.rabbitmq_url,
+        "RATE_LIMIT_ENABLED": "false",
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "api.cli", "serve", cwd=folder, env=environment,

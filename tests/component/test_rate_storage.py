@@ -13,7 +13,7 @@ import pytest
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from domain.errors import StoreError, StoreUnavailable
+from domain.errors import StoreError, StoreFailed, StoreUnavailable
 from infra import metrics
 from infra.local_servers import start_mongodb
 from infra.mongo import Mongo
@@ -119,6 +119,19 @@ async def test_who_fits_is_not_refused_for_who_does_not(mongo: Mongo, clock: Fak
         await other.hit(TEN, "ada", cost=7)
         passed = await asyncio.gather(*(one.hit(TEN, "ada", cost=cost) for cost in (2, 4, 1, 1, 11)))
     assert passed == [True, False, True, False, False]
+
+
+async def test_who_thought_that_there_was_plenty_of_room_is_refused_all_the_same(
+    mongo: Mongo, clock: FakeClock
+) -> None:
+    async with limiters(mongo, clock, 2) as [one, other]:
+        await one.hit(TEN, "ada")
+        await other.hit(TEN, "ada", cost=8)
+        passed = await asyncio.gather(*(one.hit(TEN, "ada", cost=cost) for cost in (3, 1)))
+        assert passed == [False, True]
+        assert (await one.get_window_stats(TEN, "ada")).remaining == 0
+    held = await document(mongo, TEN, "ada")
+    assert held["total"] == sum(held["slots"].values()) == 10
 
 
 async def test_a_full_window_is_refused_without_a_question(mongo: Mongo, clock: FakeClock) -> None:
@@ -246,6 +259,15 @@ async def test_nobody_waits_for_a_database_that_hangs(tmp_path: Path, clock: Fak
     finally:
         await server.resume()
         await server.stop()
+
+
+async def test_a_count_that_the_database_refuses_is_a_failure_and_no_full_window(
+    mongo: Mongo, clock: FakeClock
+) -> None:
+    await mongo.database.create_collection("rate_limits", validator={"never": {"$exists": True}})
+    async with limiters(mongo, clock) as [limiter]:
+        with pytest.raises(StoreFailed):
+            await limiter.hit(TEN, "ada")
 
 
 async def test_what_is_under_way_ends_with_the_storage(tmp_path: Path, clock: FakeClock) -> None:

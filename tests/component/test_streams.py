@@ -126,11 +126,12 @@ async def test_at_the_end_of_the_server_each_gets_a_goodbye(settings: Settings) 
     async with running_api(settings):
         pass  # the read models are built
     async with serving(settings) as (ada, stop, running), event_stream(ada) as stream, websocket(ada) as socket:
-        stop.set()
-        assert await closed(socket) == (1001, "The server shuts down")
-        assert await stream.rest() == []
-        assert stream.comments == ["The server shuts down"]
-        await asyncio.wait_for(running, 5)
+        async with asyncio.timeout(5):  # half of the grace
+            stop.set()
+            assert await closed(socket) == (1001, "The server shuts down")
+            assert await stream.rest() == []
+            assert stream.comments == ["The server shuts down"]
+            await running
 
 
 async def test_a_client_that_never_reads_does_not_hold_the_end(

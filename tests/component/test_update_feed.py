@@ -244,10 +244,14 @@ async def test_another_live_build_goes_on_where_the_one_before_was(
             last = await append(log, a_submission(await log.head()), a_submission(await log.head() + 1))
             await catch_up(projector)
         await registry.update_one({"_id": "updates.1"}, {"$set": {"numbers": [2]}})
-        await collection(mongo, "updates").drop()
-        last = await append(log, a_submission(1000))
-        await catch_up(projector)
-        await heard.hears(last)
+        async with projecting(mongo, log, "another") as another:  # it leaves the other build alone
+            last = await append(log, a_submission(1000))
+            await until(lambda: is_rebuilt(mongo, log, another, "status"))
+            await heard.hears(last)
+            await collection(mongo, "updates").drop()
+            last = await append(log, a_submission(1001))
+            await catch_up(another)
+            await heard.hears(last)
         assert heard.ids == await stored(mongo, "updates.1.2")
 
 

@@ -17,6 +17,9 @@ COMMANDS = [
     *(["export", "csv"], ["export", "excel", "-o", "all"], ["export", "summary"], ["metrics"]),
 ]
 each_command = pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+some_commands = pytest.mark.parametrize(
+    "command", [["apps", "list"], ["apps", "retry", "x"], ["export", "csv", "-o", "all"]], ids=" ".join
+)
 WRITES = {"retry", "cancel", "purge-dlq", "reprocess-dlq"}
 EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -66,7 +69,7 @@ async def test_no_such_host(shell: Shell) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@each_command
+@some_commands
 async def test_no_answer_in_time(shell: Shell, command: list[str]) -> None:
     async with served(silent) as port:
         url = f"http://127.0.0.1:{port}"
@@ -76,7 +79,7 @@ async def test_no_answer_in_time(shell: Shell, command: list[str]) -> None:
     assert list(shell.home.iterdir()) == []
 
 
-@each_command
+@some_commands
 async def test_a_connection_that_breaks_off(shell: Shell, command: list[str]) -> None:
     async with served(gone) as port:
         url = f"http://127.0.0.1:{port}"
@@ -109,24 +112,23 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 
 
 @each_command
-@pytest.mark.parametrize("kind", ["text/html", "application/json"])
-async def test_something_else_answers(shell: Shell, command: list[str], kind: str) -> None:
-    body = b"<h1>Welcome</h1>" if kind == "text/html" else b"[3]"
-    async with served(saying("200 OK", body, f"Content-Length: {len(body)}", f"Content-Type: {kind}")) as port:
-        done = await shell.runs("-u", f"http://127.0.0.1:{port}", *command)
-    assert (done.code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "unexpected" not in done.stderr
-    assert list(shell.home.iterdir()) == []
+async def test_something_else_answers(shell: Shell, command: list[str]) -> None:
+    for body, kind in ((b"<h1>Welcome</h1>", "text/html"), (b"[3]", "application/json")):
+        async with served(saying("200 OK", body, f"Content-Length: {len(body)}", f"Content-Type: {kind}")) as port:
+            done = await shell.runs("-u", f"http://127.0.0.1:{port}", *command)
+        assert (done.code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert "unexpected" not in done.stderr
+        assert list(shell.home.iterdir()) == []
 
 
-@each_command
+@some_commands
 async def test_a_gateways_error_is_one_line(shell: Shell, command: list[str]) -> None:
     async with served(saying("502 Bad Gateway", b"<html>")) as port:
         url = f"http://127.0.0.1:{port}"
         assert (await shell.runs("-u", url, *command)).failed(f"{url} answered 502 Bad Gateway") == []
 
 
-@each_command
+@some_commands
 async def test_a_token_does_not_follow_to_another_place(shell: Shell, command: list[str]) -> None:
     heard: list[str] = []
     async with served(saying("200 OK", b"{}", heard=heard)) as elsewhere:
@@ -138,7 +140,7 @@ async def test_a_token_does_not_follow_to_another_place(shell: Shell, command: l
     assert heard == []
 
 
-@each_command
+@some_commands
 async def test_something_that_is_no_web_server(shell: Shell, command: list[str]) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from api.app import OPERATIONS
 from domain.job import Job
 from tests.api import Api, User, a_story
 from tests.command_line import Shell
@@ -15,9 +14,6 @@ from tests.command_line import Shell
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HEADING = "Application ID,Portal,Job Title,Company,Location,Status,Created At,Applied At,Error Reason"
-needs_excel = pytest.mark.skipif(
-    not any(operation.path == "/export/excel" for operation in OPERATIONS), reason="GET /export/excel is not built yet"
-)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -130,7 +126,6 @@ async def test_a_refused_export_leaves_no_file_and_the_old_one(shell: Shell, api
 # -- excel ------------------------------------------------------------------------------------------------------------
 
 
-@needs_excel
 async def test_excel_goes_to_a_file_named_by_the_time(history: None, adas: Shell) -> None:
     done = (await adas.runs("export", "excel")).ended_well()
     [path] = adas.home.iterdir()
@@ -139,7 +134,6 @@ async def test_excel_goes_to_a_file_named_by_the_time(history: None, adas: Shell
     assert rows_of(path) == ["Bäcker", "Cook"]
 
 
-@needs_excel
 @pytest.mark.parametrize(("options", "found"), FILTERS)
 async def test_excel_takes_the_same_filters(history: None, adas: Shell, options: list[str], found: list[str]) -> None:
     (await adas.runs("export", "excel", "-o", "all.xlsx", *options)).ended_well()

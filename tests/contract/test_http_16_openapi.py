@@ -65,6 +65,12 @@ async def test_it_holds_every_operation_and_no_other(api: Api) -> None:
     assert {(method, path) for method, path, _ in described()} == {(one.method, one.path) for one in OPERATIONS}
 
 
+async def test_it_is_openapi_by_the_schema_that_is_published_for_it() -> None:
+    from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+    assert [f"{error.instance_path}: {error.message}" for error in OPENAPI_31_VALIDATOR.iter_errors(document())] == []
+
+
 async def test_every_reference_leads_somewhere() -> None:
     for node in nodes(document()):
         if "$ref" in node:
@@ -77,6 +83,8 @@ async def test_every_operation_can_be_told_from_the_others_and_understood() -> N
     for method, path, operation in described():
         assert operation["summary"], (method, path)
         assert set(operation["tags"]) <= set(TAGS), f"{path}: name its tag in Operations(...), or describe it in TAGS"
+        parameters = [(resolve(one)["in"], resolve(one)["name"]) for one in operation["parameters"]]
+        assert len(set(parameters)) == len(parameters), (method, path)
         for parameter in operation["parameters"]:
             assert resolve(parameter).get("description"), f"{path}: describe {resolve(parameter)['name']}"
     for name, schema in document()["components"]["schemas"].items():

@@ -289,6 +289,20 @@ async def test_an_issuer_that_is_away_at_the_start_makes_no_token_bad(api_of: Ap
             await until(accepted, "its keys are there")
 
 
+async def closed_with(api: Api, token: str) -> int | None:
+    async with api.http.ws_connect(f"{api.url}/ws/status", params={"token": token}) as socket:
+        await socket.receive(timeout=5)
+        code: int | None = socket.close_code
+        return code
+
+
+async def test_a_websocket_is_told_the_same(api_of: ApiOf) -> None:
+    issuer = Issuer(keys=[rsa_key()])
+    async with api_of(issuer) as api:
+        assert await closed_with(api, issuer.token()) == 1011  # may be good, who knows
+        assert await closed_with(api, token_of("ada")) == 4001
+
+
 async def test_without_keys_the_process_is_not_ready(tmp_path: Path, mongodb_uri: str, mongo_database: str) -> None:
     issuer = Issuer(keys=[rsa_key()])
     built = settings_for(f"sqlite:///{tmp_path}/events.db", mongodb_uri, mongo_database)

@@ -3,15 +3,19 @@
 import asyncio
 import dataclasses
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
 
 import orjson
 import pytest
 import pytest_asyncio
 
 from api.app import Dependencies
+from domain.event import RecordedEvent
+from domain.ports import EventLog
 from infra import metrics
 from infra.clock import SystemClock
 from tests.api import ONE, PDF, Answer, Api, Part, User, a_story, cv_part, part, running_api, settings_for
@@ -179,3 +183,42 @@ async def test_after_24_hours_the_key_is_free(api: Api, mongodb_uri: str, api_da
         assert (second.status, "X-Idempotency-Replayed" in second.headers) == (200, False)
         same(second, await send(bearer, "k", part("jobs", OTHER)))
     assert orjson.loads(first.body)["application_id"] != second.json["application_id"]
+
+
+class Overtaken:
+    """A log in which somebody else is done between our look at a key and at what it guards."""
+
+    def __init__(self, log: EventLog, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._log = log
+        self._meanwhile: list[Callable[[], Awaitable[object]]] = [meanwhile]
+
+    async def read_stream(self, stream_id: UUID) -> Sequence[RecordedEvent]:
+        recorded = await self._log.read_stream(stream_id)
+        if not recorded and self._meanwhile:
+            await self._meanwhile.pop()()
+        return recorded
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+async def test_who_is_overtaken_by_the_same_request_gets_its_answer(
+    api: Api, mongodb_uri: str, api_database: str, api_folder: Path
+) -> None:
+    """And not that an application cannot be retried which the other has just retried."""
+    ada = api.user()
+    story = a_story(ada).submitted().started().attempted().refused().failed()
+    await api.happened(story)
+    firsts: list[Answer] = []
+
+    async def meanwhile() -> None:
+        firsts.append(await retry(ada, story.id.hex, "k"))
+
+    def overtaken(deps: Dependencies) -> Dependencies:
+        return dataclasses.replace(deps, log=cast(EventLog, Overtaken(deps.log, meanwhile)))
+
+    settings = settings_for(f"sqlite:///{api_folder}/events.db", mongodb_uri, api_database)
+    async with running_api(settings, projected=False, changed=overtaken) as slower:
+        second = await retry(slower.user(ada.id), story.id.hex, "k")
+        same(firsts[0], second)
+        (await retry(slower.user(ada.id), story.id.hex, "another")).refused(409, "ERR_2002", "ApplicationStateError")

@@ -168,6 +168,8 @@ async def then_the_lines_of_the_readme_work(up: Up, ports: dict[str, str]) -> No
     first, again = [line for line in printed.splitlines() if line.startswith('{"batch_id"')]
     assert first == again, "with the same idempotency key"
     assert '"taken_twice":0' in printed
+    assert "Successful Applications" in printed, "by the address in .data/services.env"
+    assert (up.folder / "applications.csv").read_text().startswith("Application ID,")
 
 
 async def then_every_printed_line_works(up: Up) -> None:

@@ -36,6 +36,7 @@ def service_for(folder: Path, *, mongodb: str, database: str, rabbitmq: str) -> 
         event_store=event_store,
         READ_WAIT_SECONDS="20",
         WORKER_PREFETCH="4",
+        WS_MAX_CONNECTIONS_PER_USER="200",
     )
 
 

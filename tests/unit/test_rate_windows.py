@@ -79,7 +79,7 @@ def test_what_has_left_is_taken_out_as_it_was_seen() -> None:
     gone = {NOW - HOUR_MS - 2: 3, NOW - HOUR_MS - 1: 2}
     update = taking_out("k", a_window({**gone, NOW: 1}))
     seen = {f"slots.{slot}": hits for slot, hits in gone.items()}
-    assert update["q"] == {"_id": "k", "version": 0, **seen}
+    assert update["q"] == {"_id": "k", **seen}
     assert update["u"] == {"$unset": dict.fromkeys(seen, 1), "$inc": {"total": -5, "version": 1}}
 
 
@@ -92,9 +92,15 @@ def test_it_is_taken_out_when_it_is_much_or_in_the_way(gone: int, counting: int,
     assert window.needs_taking_out(amount) == needs
 
 
+@pytest.mark.parametrize(("hits", "amount", "plenty"), [(499, 1, True), (400, 100, True), (499, 2, False)])
+def test_there_is_plenty_of_room_while_half_is_left(hits: int, amount: int, plenty: bool) -> None:
+    assert a_window({NOW - HOUR_MS: 700, NOW: hits}).has_plenty(amount) == plenty
+
+
 def test_hits_say_themselves_when_they_may_happen() -> None:
-    update = counting("k", HOUR, 3, NOW)
+    update = counting("k", HOUR, 3, NOW, plenty=False)
     assert update["q"] == {"_id": "k", "total": {"$lte": 997}}
+    assert counting("k", HOUR, 3, NOW, plenty=True) == {**update, "q": {"_id": "k"}}
     assert update["u"]["$inc"] == {"total": 3, f"slots.{NOW}": 3}
 
 

@@ -191,6 +191,12 @@ function bodyOf(operation) {
   return [make("h4", {}, "Form"), note, fieldsOf(media.schema)];
 }
 
+// What a WebSocket sends.
+function messagesOf(operation) {
+  const messages = operation["x-messages"];
+  return messages ? [make("h4", {}, "Messages"), make("p", { class: "type" }, typeOf(messages))] : [];
+}
+
 function answer(reader, status, told) {
   const found = reader.resolve(told);
   const bad = Number(status) >= 400;
@@ -204,6 +210,7 @@ function answer(reader, status, told) {
   });
   const content = media && [
     make("p", {}, make("code", {}, type), " ", media.schema.$ref ? typeOf(media.schema) : null),
+    media.schema.properties && !media.schema.$ref ? fieldsOf(media.schema) : null,
     type.startsWith("application/json") && media.schema.$ref ? json(reader.sample(media.schema)) : null,
   ];
   const list = make("details", {}, make("summary", {}, "Headers"), make("ul", { class: "fields" }, headers));
@@ -220,7 +227,7 @@ function operationItem(reader, path, method, operation) {
   const parts = () => [prose(operation.description), make("h4", {}, "Call"),
     command(curl(reader, path, method, operation)), asked(reader, operation, "path", "In the path"),
     asked(reader, operation, "query", "In the query"), bodyOf(operation),
-    asked(reader, operation, "header", "Headers, all optional"),
+    asked(reader, operation, "header", "Headers, all optional"), messagesOf(operation),
     make("h4", {}, "Answers"), answers];
   const words = [method, path, operation.operationId, operation.summary, operation.description,
     ...Object.keys(operation.responses)].join(" ");

@@ -1,0 +1,1 @@
+"""The files that deploy the service, and what makes some of them. Not part of the package."""

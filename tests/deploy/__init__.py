@@ -1,0 +1,1 @@
+"""What deploys the service, checked by the tools of its own kind: `make check-deploy`."""
