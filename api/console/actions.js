@@ -8,7 +8,12 @@ import { complain, notice } from "./notices.js";
 
 /** A button that is busy while it works, so that a double click does it once. */
 export function action({ label, sign, kind = "", of, run }) {
-  const button = h("button", { type: "button", class: `action ${kind}`, "aria-label": of ? `${label}: ${of}` : null }, icon(sign), h("span", {}, label));
+  const button = h(
+    "button",
+    { type: "button", class: `action ${kind}`, "aria-label": of ? `${label}: ${of}` : null },
+    icon(sign),
+    h("span", {}, label),
+  );
   button.addEventListener("click", async () => {
     if (button.getAttribute("aria-disabled")) return;
     button.setAttribute("aria-disabled", "true");
@@ -25,9 +30,20 @@ export function action({ label, sign, kind = "", of, run }) {
 export function actionFor(application, name, done) {
   const path = `/applications/${application.application_id}`;
   if (application.status === "failed")
-    return action({ label: "Retry", sign: "retry", of: name, run: () => change("POST", `${path}/retry`, "Could not retry", done, "It is queued again") });
+    return action({
+      label: "Retry",
+      sign: "retry",
+      of: name,
+      run: () => change("POST", `${path}/retry`, "Could not retry", done, "It is queued again"),
+    });
   if (application.status === "pending")
-    return action({ label: "Cancel", sign: "cancel", kind: "quiet", of: name, run: () => change("DELETE", path, "Could not cancel", done, "It is cancelled") });
+    return action({
+      label: "Cancel",
+      sign: "cancel",
+      kind: "quiet",
+      of: name,
+      run: () => change("DELETE", path, "Could not cancel", done, "It is cancelled"),
+    });
   return null;
 }
 
@@ -38,7 +54,14 @@ export async function cancelBatch(batch, done) {
     text: `What is still pending of its ${open} open applications is taken back. What is being processed runs to its end.`,
     action: "Cancel the batch",
   });
-  if (sure) await change("DELETE", `/batch/applications/${batch.batch_id}`, "Could not cancel the batch", done, "What was pending is cancelled");
+  if (sure)
+    await change(
+      "DELETE",
+      `/batch/applications/${batch.batch_id}`,
+      "Could not cancel the batch",
+      done,
+      "What was pending is cancelled",
+    );
 }
 
 /** Where it was overtaken by somebody or something else, what is shown is read again. */

@@ -114,7 +114,9 @@ function remember(response) {
 
 /** Filters that are empty are not sent. */
 function withQuery(path, query) {
-  const sent = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined));
+  const sent = new URLSearchParams(
+    Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined),
+  );
   return sent.size ? `${path}?${sent}` : path;
 }
 

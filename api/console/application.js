@@ -3,8 +3,20 @@
 import { actionFor } from "./actions.js";
 import { read, Refused } from "./api.js";
 import { documentsDialog } from "./documents.js";
-import { fill, h, keyed, say, set } from "./dom.js";
-import { badge, clock, counted, exactly, nameOf, number, setBadge, setWhen, shortId, STATUSES, titleOf } from "./format.js";
+import { fill, h, keyed, partsOf, say, set, withParts } from "./dom.js";
+import {
+  badge,
+  clock,
+  counted,
+  exactly,
+  nameOf,
+  number,
+  setBadge,
+  setWhen,
+  shortId,
+  STATUSES,
+  titleOf,
+} from "./format.js";
 import { foldEvents, gapBefore, sentenceOf } from "./history.js";
 import { icon } from "./icons.js";
 import { live, throttled, unhurried } from "./live.js";
@@ -38,7 +50,7 @@ class ApplicationView {
     live.on("refresh", look, signal);
     signal.addEventListener("abort", () => clearTimeout(this.#timer));
     fill(this.#element, back(), h("h1", { tabindex: "-1" }, "Application"), blockSkeletons());
-    this.#read();
+    live.ready().then(() => this.#read());
   }
 
   get view() {
@@ -84,7 +96,14 @@ class ApplicationView {
       this.#element,
       back(),
       h("h1", { tabindex: "-1" }, gone ? "No such application" : "Application"),
-      gone ? h("div", { class: "empty" }, icon("search"), h("p", {}, "You have no application with this id. Perhaps it is another user’s.")) : trouble(error, () => this.#read()),
+      gone
+        ? h(
+            "div",
+            { class: "empty" },
+            icon("search"),
+            h("p", {}, "You have no application with this id. Perhaps it is another user’s."),
+          )
+        : trouble(error, () => this.#read()),
     );
   }
 
@@ -105,10 +124,19 @@ class ApplicationView {
     say(reason.lastChild, one.error_reason ?? "");
     if (actions.dataset.status !== one.status) {
       actions.dataset.status = one.status;
-      fill(actions, actionFor(one, nameOf(one), () => this.#read()));
+      fill(
+        actions,
+        actionFor(one, nameOf(one), () => this.#read()),
+      );
     }
     say(count, one.job_count > 1 ? jobCounts(one.jobs) : "");
-    keyed(jobs, one.jobs, (job) => job.app_id, (job) => jobElement(job), (element, job) => drawJob(element, job, () => this.#application.position));
+    keyed(
+      jobs,
+      one.jobs,
+      (job) => job.app_id,
+      (job) => jobElement(job),
+      (element, job) => drawJob(element, job, () => this.#application.position),
+    );
     this.#drawHistory(history, earlier);
   }
 
@@ -119,7 +147,12 @@ class ApplicationView {
     say(earlier, `Show ${counted(hidden, "earlier event")}`);
     const newestFirst = shown.map((event, n) => [event, shown[n - 1]]).reverse();
     const isFirst = !history.childElementCount;
-    keyed(history, newestFirst, ([event]) => event.version, ([event, former]) => historyElement(event, former, this.#application, !isFirst));
+    keyed(
+      history,
+      newestFirst,
+      ([event]) => event.version,
+      ([event, former]) => historyElement(event, former, this.#application, !isFirst),
+    );
   }
 
   #frame() {
@@ -157,8 +190,19 @@ class ApplicationView {
       h(
         "div",
         { class: "columns" },
-        h("section", { "aria-labelledby": "jobs-title" }, h("h2", { id: "jobs-title" }, "Jobs ", parts.count), parts.jobs),
-        h("section", { "aria-labelledby": "history-title" }, h("h2", { id: "history-title" }, "History"), parts.history, parts.earlier),
+        h(
+          "section",
+          { "aria-labelledby": "jobs-title" },
+          h("h2", { id: "jobs-title" }, "Jobs ", parts.count),
+          parts.jobs,
+        ),
+        h(
+          "section",
+          { "aria-labelledby": "history-title" },
+          h("h2", { id: "history-title" }, "History"),
+          parts.history,
+          parts.earlier,
+        ),
       ),
     );
     if (focused) parts.name.focus({ preventScroll: true });
@@ -172,7 +216,9 @@ const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value)
 
 function jobCounts(jobs) {
   const of = (status) => jobs.filter((job) => job.status === status).length;
-  const told = Object.entries(STATUSES).flatMap(([status, name]) => (of(status) ? [`${number(of(status))} ${name.toLowerCase()}`] : []));
+  const told = Object.entries(STATUSES).flatMap(([status, name]) =>
+    of(status) ? [`${number(of(status))} ${name.toLowerCase()}`] : [],
+  );
   return told.join(", ");
 }
 
@@ -215,44 +261,65 @@ const FIELDS = {
 };
 
 function jobElement(job) {
-  const element = h("li", { class: "job" });
-  element.badge = badge(job.status);
-  element.result = h("p", { class: "result" });
-  element.buttons = h("div", { class: "buttons" });
+  const sign = badge(job.status);
+  const result = h("p", { class: "result" });
+  const buttons = h("div", { class: "buttons" });
   const filled = Object.entries(FIELDS).filter(([name]) => job[name]?.length);
-  element.append(
-    element.badge,
+  const element = h(
+    "li",
+    { class: "job" },
+    sign,
     h(
       "div",
       { class: "what" },
       h("h3", {}, titleOf(job)),
       h("p", { class: "company" }, [job.company_name, job.location, job.portal].filter(Boolean).join(" · ")),
-      element.result,
+      result,
       filled.length
-        ? h("details", {}, h("summary", {}, "All that was given"), h("dl", {}, filled.map(([name, label]) => h("div", {}, h("dt", {}, label), h("dd", {}, shown(name, job[name]))))))
+        ? h(
+            "details",
+            {},
+            h("summary", {}, "All that was given"),
+            h(
+              "dl",
+              {},
+              filled.map(([name, label]) => h("div", {}, h("dt", {}, label), h("dd", {}, shown(name, job[name])))),
+            ),
+          )
         : null,
     ),
-    element.buttons,
+    buttons,
   );
-  return element;
+  return withParts(element, { sign, result, buttons });
 }
 
 function shown(name, value) {
   if (name === "skills_required") return value.join(", ");
-  if (name === "apply_link" && /^https?:\/\//i.test(value)) return h("a", { href: value, rel: "noopener noreferrer nofollow", target: "_blank" }, value);
+  if (name === "apply_link" && /^https?:\/\//i.test(value))
+    return h("a", { href: value, rel: "noopener noreferrer nofollow", target: "_blank" }, value);
   return value;
 }
 
 function drawJob(element, job, position) {
-  setBadge(element.badge, job.status);
-  say(element.result, job.result === "failed" ? job.why : job.reference ? `Reference ${job.reference}` : "");
-  set(element.result, { class: `result ${job.result ?? ""}` });
-  if (element.result_was === job.result) return;
-  element.result_was = job.result;
+  const { sign, result, buttons } = partsOf(element);
+  setBadge(sign, job.status);
+  say(result, job.result === "failed" ? job.why : job.reference ? `Reference ${job.reference}` : "");
+  set(result, { class: `result ${job.result ?? ""}` });
+  if (buttons.dataset.of === String(job.result)) return;
+  buttons.dataset.of = String(job.result);
   fill(
-    element.buttons,
+    buttons,
     job.result
-      ? h("button", { type: "button", "aria-label": `Documents of ${titleOf(job)}`, onclick: () => documentsDialog(job, position()) }, icon("file"), "Documents")
+      ? h(
+          "button",
+          {
+            type: "button",
+            "aria-label": `Documents of ${titleOf(job)}`,
+            onclick: () => documentsDialog(job, position()),
+          },
+          icon("file"),
+          "Documents",
+        )
       : null,
   );
 }
@@ -268,6 +335,11 @@ function historyElement(event, former, application, isNew) {
     { class: isNew ? "new" : null, data: { sign } },
     h("span", { class: "mark", "aria-hidden": "true" }, icon(sign)),
     h("div", {}, h("p", {}, text), more ? h("p", { class: "more" }, more) : null),
-    h("time", { class: "fixed", datetime: event.occurred_at, title: `${exactly(at)}, event ${event.position}` }, clock(at), gap ? h("span", { class: "gap" }, gap) : null),
+    h(
+      "time",
+      { class: "fixed", datetime: event.occurred_at, title: `${exactly(at)}, event ${event.position}` },
+      clock(at),
+      gap ? h("span", { class: "gap" }, gap) : null,
+    ),
   );
 }

@@ -2,9 +2,10 @@
 
 import { actionFor } from "./actions.js";
 import { read } from "./api.js";
-import { fill, freshId, h, keyed, say, set, settled } from "./dom.js";
+import { Counts } from "./counts.js";
+import { fill, freshId, h, keyed, partsOf, say, set, settled, withParts } from "./dom.js";
 import { exportDialog } from "./exports.js";
-import { badge, counted, nameOf, number, setBadge, setWhen, STATUSES, titleOf } from "./format.js";
+import { badge, counted, nameOf, newestFirst, number, setBadge, setWhen, STATUSES, titleOf } from "./format.js";
 import { icon } from "./icons.js";
 import { live, throttled } from "./live.js";
 import { announce, complain, trouble } from "./notices.js";
@@ -17,10 +18,9 @@ const FIELDS = [
   ["company_name", "Company"],
   ["portal", "Portal"],
 ];
-const NO_COUNTS = Object.fromEntries(Object.keys(STATUSES).map((status) => [status, null]));
-const CAME_FROM = { processing: "pending", success: "processing", failed: "processing", cancelled: "pending" };
-const RECOUNT = 60_000;
 const LOOK_AGAIN = 2_500;
+const RECOUNT = 60_000;
+const AT_REST = 3_000; // a pointer that does not move so long points at nothing
 
 export function applications({ query, signal }) {
   return new ApplicationList(query, signal).view;
@@ -32,7 +32,7 @@ class ApplicationList {
   #items = new Map(); // by id; the newest first
   #position = 0; // what is shown is no older
   #cursor = null;
-  #counts = { ...NO_COUNTS };
+  #counts = new Counts((counts) => this.#drawChips(counts));
   #reading = null;
   #list = h("ul", { class: "rows" });
   #below = h("div", { class: "below" });
@@ -40,18 +40,25 @@ class ApplicationList {
   #total = h("p", { class: "total", role: "status" });
   #fresh = h("button", { type: "button", class: "fresh", hidden: true });
   #newcomers = [];
+  #pointedAt = 0;
 
   constructor(query, signal) {
     this.#signal = signal;
     this.#filters = { status: query.status in STATUSES ? query.status : "", ...pick(query) };
-    this.#fresh.addEventListener("click", () => this.#letIn());
+    this.#fresh.addEventListener("click", () => this.#letIn({ first: true }));
+    this.#list.addEventListener("pointermove", () => {
+      this.#pointedAt = Date.now();
+    });
     const look = throttled(LOOK_AGAIN, () => this.#look(), signal);
-    const recount = throttled(RECOUNT, () => this.#count(), signal);
+    const recount = throttled(RECOUNT, () => this.#counts.read(signal), signal);
     live.on("application", (update) => this.#take(update, look, recount), signal);
     live.on("refresh", () => this.#refresh(), signal);
     this.#drawChips();
-    this.#load();
-    this.#count();
+    fill(this.#below, rowSkeletons(6));
+    live.ready().then(() => {
+      this.#load();
+      recount();
+    });
   }
 
   get view() {
@@ -79,7 +86,15 @@ class ApplicationList {
     const changed = settled(300, () => this.#filtered(), this.#signal);
     const fields = FIELDS.map(([name, label]) => {
       const id = freshId(name);
-      const input = h("input", { id, type: "search", value: this.#filters[name], placeholder: label, maxlength: 200, autocomplete: "off", spellcheck: "false" });
+      const input = h("input", {
+        id,
+        type: "search",
+        value: this.#filters[name],
+        placeholder: label,
+        maxlength: 200,
+        autocomplete: "off",
+        spellcheck: "false",
+      });
       input.addEventListener("input", () => {
         this.#filters[name] = input.value.trim();
         changed();
@@ -89,22 +104,27 @@ class ApplicationList {
     return h("search", { class: "search" }, fields);
   }
 
-  #drawChips() {
+  #drawChips(counts = this.#counts.now) {
     const choose = (status) => () => {
       this.#filters.status = status;
       this.#drawChips();
       this.#filtered();
     };
-    const all = Object.values(this.#counts).every((count) => count !== null)
-      ? Object.values(this.#counts).reduce((sum, count) => sum + count, 0)
-      : null;
-    const kinds = [["", "All", all], ...Object.entries(STATUSES).map(([status, name]) => [status, name, this.#counts[status]])];
+    const kinds = [
+      ["", "All", this.#counts.all],
+      ...Object.entries(STATUSES).map(([status, name]) => [status, name, counts[status]]),
+    ];
     keyed(
       this.#chips,
       kinds,
       ([status]) => status,
       ([status, name]) =>
-        h("button", { type: "button", class: "chip", data: { status }, onclick: choose(status) }, h("span", {}, name), h("span", { class: "count" })),
+        h(
+          "button",
+          { type: "button", class: "chip", data: { status }, onclick: choose(status) },
+          h("span", {}, name),
+          h("span", { class: "count" }),
+        ),
       (chip, [status, , count]) => {
         set(chip, { "aria-pressed": String(this.#filters.status === status) });
         say(chip.lastChild, count === null ? "·" : number(count));
@@ -136,7 +156,10 @@ class ApplicationList {
       if (reading.signal.aborted || this.#signal.aborted) return;
       fill(this.#list);
       delete this.#below.dataset.kind;
-      fill(this.#below, trouble(error, () => this.#load()));
+      fill(
+        this.#below,
+        trouble(error, () => this.#load()),
+      );
     } finally {
       if (this.#reading === reading) this.#list.removeAttribute("aria-busy");
     }
@@ -168,6 +191,7 @@ class ApplicationList {
       if (newcomers.length && this.#inUse) {
         this.#newcomers = newcomers;
         this.#keep(page, known);
+        this.#letInLater();
       } else {
         this.#newcomers = [];
         this.#keep(page);
@@ -180,7 +204,7 @@ class ApplicationList {
 
   #refresh() {
     this.#look();
-    this.#count();
+    this.#counts.read(this.#signal);
   }
 
   #page(more, signal, after = 0) {
@@ -201,37 +225,33 @@ class ApplicationList {
 
   /** Somebody points at it or works in it: nothing is put above what he is about to use. */
   get #inUse() {
-    return this.#list.matches(":hover") || this.#list.contains(document.activeElement);
+    return Date.now() - this.#pointedAt < AT_REST || this.#list.contains(document.activeElement);
   }
 
-  #letIn() {
-    for (const one of this.#newcomers) this.#items.set(one.application_id, { ...one, position: this.#position });
+  #letInLater() {
+    setTimeout(() => {
+      if (!this.#newcomers.length || this.#signal.aborted) return;
+      if (this.#inUse) this.#letInLater();
+      else this.#letIn();
+    }, AT_REST);
+  }
+
+  #letIn({ first = false } = {}) {
+    for (const one of this.#newcomers)
+      if (!this.#items.has(one.application_id))
+        this.#items.set(one.application_id, { ...one, position: this.#position });
     this.#newcomers = [];
     this.#draw();
-    this.#list.querySelector("a")?.focus();
-  }
-
-  async #count() {
-    try {
-      const statuses = Object.keys(STATUSES);
-      const pages = await Promise.all(statuses.map((status) => read("/applications", { status, limit: 1 }, { signal: this.#signal })));
-      statuses.forEach((status, n) => {
-        this.#counts[status] = pages[n].body.pagination.total_count;
-      });
-      this.#drawChips();
-    } catch {
-      // the list itself tells what is wrong
-    }
+    if (first) this.#list.querySelector("a")?.focus();
   }
 
   // -- what happens meanwhile -------------------------------------------------------------------------------------------
 
   #take(update, look, recount) {
     const there = this.#items.get(update.application_id);
+    if (!this.#counts.take(update, there)) recount();
     if (there && update.position <= there.position) return;
-    this.#recount(there?.status ?? CAME_FROM[update.status], update.status);
     if (!there) {
-      if (update.status === "pending") recount(); // new, or an old one that is tried again
       look();
       return;
     }
@@ -240,19 +260,17 @@ class ApplicationList {
     this.#draw();
   }
 
-  #recount(before, now) {
-    if (before === now || this.#counts[now] === null) return;
-    this.#counts[now] += 1;
-    if (before) this.#counts[before] = Math.max(0, this.#counts[before] - 1);
-    this.#drawChips();
-  }
-
   // -- drawing ----------------------------------------------------------------------------------------------------------
 
   #draw() {
-    const order = (one) => `${one.created_at.padEnd(27, "0")}${one.application_id}`;
-    const items = [...this.#items.values()].sort((one, other) => (order(one) < order(other) ? 1 : -1));
-    keyed(this.#list, items, (one) => one.application_id, () => row(), (element, one) => this.#drawRow(element, one));
+    const items = [...this.#items.values()].sort(newestFirst((one) => one.application_id));
+    keyed(
+      this.#list,
+      items,
+      (one) => one.application_id,
+      () => row(),
+      (element, one) => this.#drawRow(element, one),
+    );
     this.#fresh.hidden = !this.#newcomers.length;
     say(this.#fresh, `Show ${counted(this.#newcomers.length, "new application")}`);
     this.#drawBelow(items.length ? (this.#cursor ? "more" : "end") : "none");
@@ -274,52 +292,65 @@ class ApplicationList {
 
   #empty(isFiltered) {
     if (isFiltered)
-      return h("div", { class: "empty" }, icon("search"), h("h2", {}, "Nothing matches"), h("p", {}, "No application of yours matches these filters."), h("a", { class: "button", href: "#/applications?" }, "Show all"));
-    return h("div", { class: "empty" }, icon("sent"), h("h2", {}, "No applications yet"), h("p", {}, "Submit the first one, and follow it here from pending to its end."), h("a", { class: "button primary", href: "#/submit" }, "Submit an application"));
+      return h(
+        "div",
+        { class: "empty" },
+        icon("search"),
+        h("h2", {}, "Nothing matches"),
+        h("p", {}, "No application of yours matches these filters."),
+        h("a", { class: "button", href: "#/applications?" }, "Show all"),
+      );
+    return h(
+      "div",
+      { class: "empty" },
+      icon("sent"),
+      h("h2", {}, "No applications yet"),
+      h("p", {}, "Submit the first one, and follow it here from pending to its end."),
+      h("a", { class: "button primary", href: "#/submit" }, "Submit an application"),
+    );
   }
 
   #drawRow(element, one) {
     const [first] = one.jobs;
-    setBadge(element.badge, one.status);
-    set(element.link, { href: addressOf(`/applications/${one.application_id}`) });
-    say(element.name, titleOf(first));
-    say(element.company, first?.company_name ?? "");
-    say(element.more, one.job_count > 1 ? `+ ${counted(one.job_count - 1, "job")}` : "");
-    say(element.portal, first?.portal ?? "");
-    say(element.reason, one.error_reason ?? "");
-    setWhen(element.time, one.created_at);
-    if (element.status === one.status) return;
-    element.status = one.status;
-    const done = (position) => this.#look(position);
-    fill(element.actions, actionFor(one, nameOf(one), done));
+    const { sign, link, company, more, portal, reason, time, actions } = partsOf(element);
+    setBadge(sign, one.status);
+    set(link, { href: addressOf(`/applications/${one.application_id}`) });
+    say(link, titleOf(first));
+    say(company, first?.company_name ?? "");
+    say(more, one.job_count > 1 ? `+ ${counted(one.job_count - 1, "job")}` : "");
+    say(portal, first?.portal ?? "");
+    say(reason, one.error_reason ?? "");
+    setWhen(time, one.created_at);
+    if (actions.dataset.of === one.status) return;
+    actions.dataset.of = one.status;
+    fill(
+      actions,
+      actionFor(one, nameOf(one), (position) => this.#look(position)),
+    );
   }
 }
 
 function row() {
-  const element = h("li", { class: "row" });
-  const part = (name, attributes = {}) => h(name, attributes);
-  element.badge = badge("pending");
-  element.name = part("span");
-  element.link = h("a", { class: "cover" }, element.name);
-  element.company = part("span", { class: "company" });
-  element.more = part("span", { class: "more" });
-  element.reason = part("p", { class: "reason" });
-  element.portal = part("span", { class: "portal" });
-  element.time = part("time");
-  element.actions = part("div", { class: "actions" });
-  element.append(
-    element.badge,
-    h("div", { class: "what" }, h("p", { class: "name" }, element.link, element.company, element.more), element.reason),
-    element.portal,
-    element.time,
-    element.actions,
-  );
-  return element;
+  const parts = {
+    sign: badge("pending"),
+    link: h("a", { class: "cover" }),
+    company: h("span", { class: "company" }),
+    more: h("span", { class: "more" }),
+    reason: h("p", { class: "reason" }),
+    portal: h("span", { class: "portal" }),
+    time: h("time"),
+    actions: h("div", { class: "actions" }),
+  };
+  const { sign, link, company, more, reason, portal, time, actions } = parts;
+  const what = h("div", { class: "what" }, h("p", { class: "name" }, link, company, more), reason);
+  return withParts(h("li", { class: "row" }, sign, what, h("div", { class: "where" }, portal), time, actions), parts);
 }
 
 /** As it is after an update; a job without a result is where its application is. */
 function followed(application, { status, error_reason, timestamp, position }) {
-  const jobs = application.jobs.map((job) => (["success", "failed"].includes(job.status) && status !== "pending" ? job : { ...job, status }));
+  const jobs = application.jobs.map((job) =>
+    ["success", "failed"].includes(job.status) && status !== "pending" ? job : { ...job, status },
+  );
   return { status, error_reason: error_reason ?? null, updated_at: timestamp, position, jobs };
 }
 

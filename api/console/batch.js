@@ -2,7 +2,7 @@
 
 import { action, cancelBatch } from "./actions.js";
 import { read, Refused } from "./api.js";
-import { fill, h, keyed, say } from "./dom.js";
+import { fill, h, keyed, partsOf, say, withParts } from "./dom.js";
 import { badge, counted, setBadge, setWhen, shortId } from "./format.js";
 import { icon } from "./icons.js";
 import { live, throttled } from "./live.js";
@@ -33,7 +33,7 @@ class BatchView {
     live.on("application", (update) => this.#takeItem(update), signal);
     live.on("refresh", look, signal);
     fill(this.#element, back(), h("h1", { tabindex: "-1" }, "Batch"), blockSkeletons());
-    this.#read();
+    live.ready().then(() => this.#read());
   }
 
   get view() {
@@ -42,15 +42,29 @@ class BatchView {
 
   async #read(after = 0) {
     try {
-      const { body, position } = await read(`/batch/applications/${encodeURIComponent(this.#id)}`, {}, { after, signal: this.#signal });
+      const { body, position } = await read(
+        `/batch/applications/${encodeURIComponent(this.#id)}`,
+        {},
+        { after, signal: this.#signal },
+      );
       if (this.#batch && position < this.#batch.position) return;
       this.#batch = { ...body, position, results: body.results.map((item) => ({ ...item, position })) };
       this.#draw();
     } catch (error) {
       if (this.#signal.aborted || error?.name === "AbortError" || this.#batch) return;
       const gone = error instanceof Refused && error.status === 404;
-      const nothing = h("div", { class: "empty" }, icon("search"), h("p", {}, "You have no batch with this id. Perhaps it is another user’s."));
-      fill(this.#element, back(), h("h1", { tabindex: "-1" }, gone ? "No such batch" : "Batch"), gone ? nothing : trouble(error, () => this.#read()));
+      const nothing = h(
+        "div",
+        { class: "empty" },
+        icon("search"),
+        h("p", {}, "You have no batch with this id. Perhaps it is another user’s."),
+      );
+      fill(
+        this.#element,
+        back(),
+        h("h1", { tabindex: "-1" }, gone ? "No such batch" : "Batch"),
+        gone ? nothing : trouble(error, () => this.#read()),
+      );
     }
   }
 
@@ -59,7 +73,14 @@ class BatchView {
     if (update.position > this.#batch.position) {
       const { status, processed, succeeded, failed, position } = update;
       if (status !== this.#batch.status) announce(`Batch: ${status}`);
-      Object.assign(this.#batch, { status, processed, succeeded, failed, position, cancelled: processed - succeeded - failed });
+      Object.assign(this.#batch, {
+        status,
+        processed,
+        succeeded,
+        failed,
+        position,
+        cancelled: processed - succeeded - failed,
+      });
       this.#draw();
     }
     if (update.processed === update.total) look(); // when it was completed, and why what failed did
@@ -86,9 +107,18 @@ class BatchView {
     if (actions.dataset.open !== String(open)) {
       actions.dataset.open = String(open);
       const cancel = () => cancelBatch(this.#batch, (position) => this.#read(position));
-      fill(actions, open ? action({ label: "Cancel", sign: "cancel", kind: "quiet", of: "this batch", run: cancel }) : null);
+      fill(
+        actions,
+        open ? action({ label: "Cancel", sign: "cancel", kind: "quiet", of: "this batch", run: cancel }) : null,
+      );
     }
-    keyed(items, one.results, (item) => item.application_id, (item) => itemElement(item), drawItem);
+    keyed(
+      items,
+      one.results,
+      (item) => item.application_id,
+      (item) => itemElement(item),
+      drawItem,
+    );
   }
 
   #frame() {
@@ -124,18 +154,22 @@ class BatchView {
 const back = () => h("a", { class: "back", href: "#/batches" }, icon("back"), "Batches");
 
 function itemElement(item) {
-  const element = h("li", { class: "row item" });
-  element.badge = badge(item.status);
-  element.reason = h("p", { class: "reason" });
-  element.append(
-    h("span", { class: "place", "aria-hidden": "true" }, String(item.index + 1)),
-    element.badge,
-    h("div", { class: "what" }, h("p", { class: "name" }, h("a", { class: "cover", href: addressOf(`/applications/${item.application_id}`) }, `Application ${item.index + 1}`), h("code", { class: "company" }, shortId(item.application_id))), element.reason),
+  const parts = { sign: badge(item.status), reason: h("p", { class: "reason" }) };
+  const link = h(
+    "a",
+    { class: "cover", href: addressOf(`/applications/${item.application_id}`) },
+    `Application ${item.index + 1}`,
   );
-  return element;
+  const name = h("p", { class: "name" }, link, h("code", { class: "company" }, shortId(item.application_id)));
+  const place = h("span", { class: "place", "aria-hidden": "true" }, String(item.index + 1));
+  return withParts(
+    h("li", { class: "row item" }, place, parts.sign, h("div", { class: "what" }, name, parts.reason)),
+    parts,
+  );
 }
 
 function drawItem(element, item) {
-  setBadge(element.badge, item.status);
-  say(element.reason, item.error ?? "");
+  const { sign, reason } = partsOf(element);
+  setBadge(sign, item.status);
+  say(reason, item.error ?? "");
 }

@@ -2,8 +2,8 @@
 
 import { action, cancelBatch } from "./actions.js";
 import { read } from "./api.js";
-import { fill, h, keyed, say, set } from "./dom.js";
-import { badge, counted, setBadge, setWhen, shortId } from "./format.js";
+import { fill, h, keyed, partsOf, say, set, withParts } from "./dom.js";
+import { badge, counted, newestFirst, setBadge, setWhen, shortId } from "./format.js";
 import { icon } from "./icons.js";
 import { live, throttled } from "./live.js";
 import { complain, trouble } from "./notices.js";
@@ -31,7 +31,7 @@ class BatchList {
     const look = throttled(LOOK_AGAIN, () => this.#read({}), signal);
     live.on("batch", (update) => this.#take(update, look), signal);
     live.on("refresh", look, signal);
-    this.#read({});
+    live.ready().then(() => this.#read({}));
   }
 
   get view() {
@@ -41,7 +41,11 @@ class BatchList {
 
   async #read(more, after = 0) {
     try {
-      const { body, position } = await read("/batch/applications", { limit: PAGE, ...more }, { after, signal: this.#signal });
+      const { body, position } = await read(
+        "/batch/applications",
+        { limit: PAGE, ...more },
+        { after, signal: this.#signal },
+      );
       for (const one of body.data) {
         const there = this.#items.get(one.batch_id);
         if (!there || there.position <= position) this.#items.set(one.batch_id, { ...one, position });
@@ -52,7 +56,11 @@ class BatchList {
     } catch (error) {
       if (this.#signal.aborted || error?.name === "AbortError") return;
       if (this.#items.size) complain(error, "The batches could not be read");
-      else fill(this.#below, trouble(error, () => this.#read({})));
+      else
+        fill(
+          this.#below,
+          trouble(error, () => this.#read({})),
+        );
     }
   }
 
@@ -61,45 +69,69 @@ class BatchList {
     if (!there) return look();
     if (update.position <= there.position) return undefined;
     const { status, total, processed, succeeded, failed, position } = update;
-    Object.assign(there, { status, total, processed, succeeded, failed, position, cancelled: processed - succeeded - failed });
+    Object.assign(there, {
+      status,
+      total,
+      processed,
+      succeeded,
+      failed,
+      position,
+      cancelled: processed - succeeded - failed,
+    });
     return this.#draw();
   }
 
   #draw() {
-    const items = [...this.#items.values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
-    keyed(this.#list, items, (one) => one.batch_id, () => row(), (element, one) => this.#drawRow(element, one));
+    const items = [...this.#items.values()].sort(newestFirst((one) => one.batch_id));
+    keyed(
+      this.#list,
+      items,
+      (one) => one.batch_id,
+      () => row(),
+      (element, one) => this.#drawRow(element, one),
+    );
     fill(this.#below, items.length ? this.#more() : empty());
   }
 
   #drawRow(element, one) {
-    setBadge(element.badge, one.status);
-    set(element.link, { href: addressOf(`/batches/${one.batch_id}`) });
-    say(element.link, counted(one.total, "application"));
-    say(element.id, shortId(one.batch_id));
-    setWhen(element.time, one.created_at);
-    setProgress(element.progress, one);
+    const { sign, link, id, time, far, actions } = partsOf(element);
+    setBadge(sign, one.status);
+    set(link, { href: addressOf(`/batches/${one.batch_id}`) });
+    say(link, counted(one.total, "application"));
+    say(id, shortId(one.batch_id));
+    setWhen(time, one.created_at);
+    setProgress(far, one);
     const open = one.status === "pending" || one.status === "processing";
-    if (element.open === open) return;
-    element.open = open;
+    if (actions.dataset.open === String(open)) return;
+    actions.dataset.open = String(open);
     const cancel = () => cancelBatch(this.#items.get(one.batch_id), (position) => this.#read({}, position));
-    fill(element.actions, open ? action({ label: "Cancel", sign: "cancel", kind: "quiet", of: `batch of ${one.total}`, run: cancel }) : null);
+    fill(
+      actions,
+      open
+        ? action({ label: "Cancel", sign: "cancel", kind: "quiet", of: `batch of ${one.total}`, run: cancel })
+        : null,
+    );
   }
 
   #more() {
-    return this.#cursor && h("button", { type: "button", onclick: () => this.#read({ cursor: this.#cursor }) }, "Show more");
+    return (
+      this.#cursor && h("button", { type: "button", onclick: () => this.#read({ cursor: this.#cursor }) }, "Show more")
+    );
   }
 }
 
 function row() {
-  const element = h("li", { class: "row batch" });
-  element.badge = badge("pending");
-  element.link = h("a", { class: "cover" });
-  element.id = h("code", { class: "company" });
-  element.time = h("time");
-  element.progress = progress();
-  element.actions = h("div", { class: "actions" });
-  element.append(element.badge, h("div", { class: "what" }, h("p", { class: "name" }, element.link, element.id)), element.progress, element.time, element.actions);
-  return element;
+  const parts = {
+    sign: badge("pending"),
+    link: h("a", { class: "cover" }),
+    id: h("code", { class: "company" }),
+    time: h("time"),
+    far: progress(),
+    actions: h("div", { class: "actions" }),
+  };
+  const { sign, link, id, time, far, actions } = parts;
+  const what = h("div", { class: "what" }, h("p", { class: "name" }, link, id));
+  return withParts(h("li", { class: "row batch" }, sign, what, far, time, actions), parts);
 }
 
 function empty() {

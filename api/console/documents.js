@@ -24,8 +24,17 @@ export function documentsDialog(job, position) {
       h(
         "header",
         {},
-        h("div", {}, h("h2", { id: "documents-title" }, titleOf(job)), h("p", { class: "company" }, job.company_name ?? "")),
-        h("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() }, icon("cancel")),
+        h(
+          "div",
+          {},
+          h("h2", { id: "documents-title" }, titleOf(job)),
+          h("p", { class: "company" }, job.company_name ?? ""),
+        ),
+        h(
+          "button",
+          { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() },
+          icon("cancel"),
+        ),
       ),
       h("div", { class: "bar" }, choice, copy),
       paper,
@@ -54,7 +63,11 @@ async function load(parts) {
     fill(choice, buttons);
     buttons[body.cover_letter || !body.resume_optimized ? 0 : 1].click();
   } catch (error) {
-    if (!signal.aborted) fill(paper, trouble(error, () => load(parts)));
+    if (!signal.aborted)
+      fill(
+        paper,
+        trouble(error, () => load(parts)),
+      );
   }
 }
 
@@ -68,7 +81,12 @@ async function copied(text) {
 }
 
 function missing(label, job) {
-  const why = label === "Resume" ? "No CV was given with the application, or its text cannot be read." : job.result === "failed" ? "None had been made before the job failed." : "None was made.";
+  const why =
+    label === "Resume"
+      ? "No CV was given with the application, or its text cannot be read."
+      : job.result === "failed"
+        ? "None had been made before the job failed."
+        : "None was made.";
   return h("div", { class: "empty" }, icon(label === "Resume" ? "file" : "letter"), h("p", {}, why));
 }
 
@@ -103,15 +121,46 @@ function resume(document) {
 }
 
 const section = (title, ...children) => h("section", {}, h("h4", {}, title), ...children);
-const listed = (lines) => h("ul", {}, lines.map((line) => h("li", {}, String(line))));
+const listed = (lines) =>
+  h(
+    "ul",
+    {},
+    lines.map((line) => h("li", {}, String(line))),
+  );
 
 const SECTIONS = {
   summary: ({ summary }) => summary && section("Summary", h("p", {}, summary)),
   skills: ({ skills }) =>
-    skills.length ? section("Skills", h("ul", { class: "skills" }, skills.map(({ name, matched }) => h("li", { class: matched ? "matched" : null }, name, matched ? h("span", { class: "unseen" }, " (asked for)") : null)))) : null,
+    skills.length
+      ? section(
+          "Skills",
+          h(
+            "ul",
+            { class: "skills" },
+            skills.map(({ name, matched }) =>
+              h(
+                "li",
+                { class: matched ? "matched" : null },
+                name,
+                matched ? h("span", { class: "unseen" }, " (asked for)") : null,
+              ),
+            ),
+          ),
+        )
+      : null,
   experience: ({ experience }) =>
     experience.length
-      ? section("Experience", experience.map(({ heading, highlights }) => h("div", { class: "position" }, h("p", { class: "position-title" }, heading.join(" · ")), highlights.length ? listed(highlights) : null)))
+      ? section(
+          "Experience",
+          experience.map(({ heading, highlights }) =>
+            h(
+              "div",
+              { class: "position" },
+              h("p", { class: "position-title" }, heading.join(" · ")),
+              highlights.length ? listed(highlights) : null,
+            ),
+          ),
+        )
       : null,
   education: ({ education }) => (education?.length ? section("Education", listed(education)) : null),
   other: ({ other }) => other?.map(({ heading, lines }) => section(heading, listed(lines))),
@@ -119,8 +168,19 @@ const SECTIONS = {
 
 /** What has another shape: names and values, however deep. */
 function anything(value) {
-  if (Array.isArray(value)) return h("ul", {}, value.map((one) => h("li", {}, anything(one))));
+  if (Array.isArray(value))
+    return h(
+      "ul",
+      {},
+      value.map((one) => h("li", {}, anything(one))),
+    );
   if (value !== null && typeof value === "object")
-    return h("dl", { class: "anything" }, Object.entries(value).map(([name, one]) => h("div", {}, h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, anything(one)))));
+    return h(
+      "dl",
+      { class: "anything" },
+      Object.entries(value).map(([name, one]) =>
+        h("div", {}, h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, anything(one))),
+      ),
+    );
   return h("span", {}, value === null ? "none" : String(value));
 }

@@ -28,7 +28,9 @@ export function fill(element, ...children) {
 }
 
 function nodes(children) {
-  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
+  return children
+    .flat(Infinity)
+    .filter((child) => child !== null && child !== undefined && child !== false && child !== "");
 }
 
 /** Sets a text only where it differs, so that nothing is announced or repainted for nothing. */
@@ -68,6 +70,16 @@ export function svg(name, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
+
+const parts = new WeakMap();
+
+/** Keeps the parts of an element that change, by name; gives it back. */
+export function withParts(element, named) {
+  parts.set(element, named);
+  return element;
+}
+
+export const partsOf = (element) => parts.get(element);
 
 let ids = 0;
 

@@ -20,10 +20,17 @@ class DropZone {
 
   constructor() {
     set(this.#input, { "aria-describedby": this.#problem.id });
-    fill(this.#label, icon("file"), h("span", {}, h("strong", {}, "Choose a PDF"), " or drop it here"), h("span", { class: "hint" }, "It is read for the resume; without one, a cover letter is written only."));
+    fill(
+      this.#label,
+      icon("file"),
+      h("span", {}, h("strong", {}, "Choose a PDF"), " or drop it here"),
+      h("span", { class: "hint" }, "Your resume is made from it. Without one, only a cover letter is written."),
+    );
     this.#input.addEventListener("change", () => this.#take(this.#input.files[0]));
-    for (const kind of ["dragenter", "dragover"]) this.element.addEventListener(kind, (event) => this.#over(event, true));
-    for (const kind of ["dragleave", "dragend"]) this.element.addEventListener(kind, (event) => this.#over(event, false));
+    for (const kind of ["dragenter", "dragover"])
+      this.element.addEventListener(kind, (event) => this.#over(event, true));
+    for (const kind of ["dragleave", "dragend"])
+      this.element.addEventListener(kind, (event) => this.#over(event, false));
     this.element.addEventListener("drop", (event) => {
       this.#over(event, false);
       this.#take(event.dataTransfer.files[0]);
@@ -50,17 +57,29 @@ class DropZone {
   }
 
   #draw() {
-    this.#label.hidden = this.file !== null;
+    const wasFocused = document.activeElement === this.#input;
+    for (const chooser of [this.#label, this.#input]) chooser.hidden = this.file !== null;
     this.#chosen.hidden = this.file === null;
     if (!this.file) return;
-    const remove = h("button", { type: "button", class: "plain", "aria-label": `Remove ${this.file.name}` }, icon("cancel"));
+    const remove = h(
+      "button",
+      { type: "button", class: "plain", "aria-label": `Remove ${this.file.name}` },
+      icon("cancel"),
+    );
     remove.addEventListener("click", () => {
       this.file = null;
       this.#input.value = "";
       this.#draw();
       this.#input.focus();
     });
-    fill(this.#chosen, icon("file"), h("span", { class: "name" }, this.file.name), h("span", { class: "hint" }, size(this.file.size)), remove);
+    fill(
+      this.#chosen,
+      icon("file"),
+      h("span", { class: "name" }, this.file.name),
+      h("span", { class: "hint" }, size(this.file.size)),
+      remove,
+    );
+    if (wasFocused) remove.focus();
   }
 }
 

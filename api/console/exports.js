@@ -25,12 +25,37 @@ export function exportDialog() {
   const dialog = open(
     { class: "small export", "aria-labelledby": "export-title" },
     [
-      h("header", {}, h("h2", { id: "export-title" }, "Export"), h("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() }, icon("cancel"))),
+      h(
+        "header",
+        {},
+        h("h2", { id: "export-title" }, "Export"),
+        h(
+          "button",
+          { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() },
+          icon("cancel"),
+        ),
+      ),
       summary,
-      h("fieldset", { class: "checks" }, h("legend", {}, "Jobs"), check(successful, "Applied"), check(failed, "Failed")),
+      h(
+        "fieldset",
+        { class: "checks" },
+        h("legend", {}, "Jobs"),
+        check(successful, "Applied"),
+        check(failed, "Failed"),
+      ),
       h("div", { class: "field" }, h("label", { for: portal.id }, "Portal"), portal),
-      h("div", { class: "pair" }, h("div", { class: "field" }, h("label", { for: from.id }, "Submitted from"), from), h("div", { class: "field" }, h("label", { for: until.id }, "until"), until)),
-      h("div", { class: "buttons" }, saver("Excel", "/export/excel", asked), saver("CSV", "/export/csv", () => ({ ...asked(), stream: true }))),
+      h(
+        "div",
+        { class: "pair" },
+        h("div", { class: "field" }, h("label", { for: from.id }, "Submitted from"), from),
+        h("div", { class: "field" }, h("label", { for: until.id }, "until"), until),
+      ),
+      h(
+        "div",
+        { class: "buttons" },
+        saver("Excel", "/export/excel", asked),
+        saver("CSV", "/export/csv", () => ({ ...asked(), stream: true })),
+      ),
     ],
     () => leaving.abort(),
   );
@@ -45,7 +70,12 @@ async function summarise(element, portals, signal) {
       element,
       h("p", {}, h("strong", {}, number(body.successful_applications)), " applied"),
       h("p", {}, h("strong", {}, number(body.failed_applications)), " failed"),
-      h("p", {}, h("strong", {}, number(body.available_portals.length)), body.available_portals.length === 1 ? " portal" : " portals"),
+      h(
+        "p",
+        {},
+        h("strong", {}, number(body.available_portals.length)),
+        body.available_portals.length === 1 ? " portal" : " portals",
+      ),
     );
     portals.append(...body.available_portals.map((name) => h("option", { value: name }, name)));
   } catch (error) {
@@ -73,4 +103,3 @@ function saver(label, path, asked) {
   });
   return button;
 }
-

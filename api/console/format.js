@@ -3,14 +3,14 @@
 import { h, say } from "./dom.js";
 import { icon } from "./icons.js";
 
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
 const ABSOLUTE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const NUMBER = new Intl.NumberFormat("en");
 const UNITS = [
-  ["day", 86_400],
-  ["hour", 3_600],
-  ["minute", 60],
+  ["days", 86_400, 2],
+  ["h", 3_600, 1.5],
+  ["min", 60, 1.5],
+  ["s", 1, 0],
 ];
 
 export const STATUSES = {
@@ -27,11 +27,11 @@ export const number = (value) => NUMBER.format(value);
 
 export const counted = (count, one, more = `${one}s`) => `${number(count)} ${count === 1 ? one : more}`;
 
-export function ago(at, now = Date.now()) {
-  const seconds = (at.getTime() - now) / 1000;
-  if (Math.abs(seconds) < 10) return "just now";
-  const [unit, size] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? ["second", 1];
-  return RELATIVE.format(Math.round(seconds / size), unit);
+function ago(at, now = Date.now()) {
+  const seconds = Math.max(0, (now - at.getTime()) / 1000);
+  if (seconds < 10) return "just now";
+  const [unit, size] = UNITS.find(([, length, from]) => seconds >= length * from);
+  return `${Math.round(seconds / size)} ${unit} ago`;
 }
 
 export const exactly = (at) => ABSOLUTE.format(at);
@@ -45,12 +45,6 @@ export function lasting(seconds) {
 }
 
 /** A time that goes on telling how long ago it was, and exactly when to who points at it. */
-export function when(text) {
-  const element = h("time");
-  setWhen(element, text);
-  return element;
-}
-
 export function setWhen(element, text) {
   if (element.getAttribute("datetime") === text) return;
   const at = new Date(text);
@@ -95,5 +89,9 @@ export function size(bytes) {
   if (bytes < 1024) return `${bytes} bytes`;
   return bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KB` : `${(bytes / 1024 ** 2).toFixed(1)} MB`;
 }
+
+/** As the API lists them. */
+export const newestFirst = (idOf) => (one, other) =>
+  new Date(other.created_at) - new Date(one.created_at) || (idOf(one) < idOf(other) ? 1 : -1);
 
 export const shortId = (id) => `${id.slice(0, 8)}…${id.slice(-6)}`;

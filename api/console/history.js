@@ -20,12 +20,18 @@ export function foldEvents(id, events) {
 
 const APPLY = {
   submitted(application, { jobs, style }, event) {
-    Object.assign(application, { jobs: jobs.map((job) => ({ ...job, result: null, why: null, reference: null })), style, created_at: event.occurred_at });
+    Object.assign(application, {
+      jobs: jobs.map((job) => ({ ...job, result: null, why: null, reference: null })),
+      style,
+      created_at: event.occurred_at,
+    });
   },
-  processing_started: (application) => Object.assign(application, { status: "processing", starts: application.starts + 1 }),
+  processing_started: (application) =>
+    Object.assign(application, { status: "processing", starts: application.starts + 1 }),
   job_applied: (application, { position, reference }) =>
     Object.assign(application.jobs[position - 1], { result: "success", reference, why: null }),
-  job_failed: (application, { position, reason }) => Object.assign(application.jobs[position - 1], { result: "failed", why: reason }),
+  job_failed: (application, { position, reason }) =>
+    Object.assign(application.jobs[position - 1], { result: "failed", why: reason }),
   succeeded: (application) => Object.assign(application, { status: "success", error_reason: null }),
   failed: (application, { reason }) => Object.assign(application, { status: "failed", error_reason: reason }),
   cancelled: (application, { reason }) => Object.assign(application, { status: "cancelled", error_reason: reason }),
@@ -45,8 +51,16 @@ export function sentenceOf(event, application) {
 }
 
 const SENTENCES = {
-  submitted: ({ jobs, style }) => ["person", "Submitted", [jobs.length > 1 && counted(jobs.length, "job"), style && `style ${style}`].filter(Boolean).join(", ")],
-  processing_started: ({ start }) => ["processing", start === 1 ? "A worker took it up" : "A worker took it up again", start === 1 ? "" : `start ${start}`],
+  submitted: ({ jobs, style }) => [
+    "person",
+    "Submitted",
+    [jobs.length > 1 && counted(jobs.length, "job"), style && `style ${style}`].filter(Boolean).join(", "),
+  ],
+  processing_started: ({ start }) => [
+    "processing",
+    start === 1 ? "A worker took it up" : "A worker took it up again",
+    start === 1 ? "" : `start ${start}`,
+  ],
   documents_written: (_, of) => ["pen", `Documents written${of}`],
   job_attempted: ({ portal }, of) => ["sent", `Sent to ${portal}${of}`],
   job_applied: ({ reference }, of) => ["success", `Applied${of}`, reference ? `reference ${reference}` : ""],
@@ -57,7 +71,11 @@ const SENTENCES = {
     [costs && `retry ${retry}`, ...new Set(waiting.map((one) => one.reason))].filter(Boolean).join(": "),
   ],
   succeeded: (_, __, { jobs }) => ["success", jobs.length > 1 ? "All jobs are applied for" : "Done", ""],
-  failed: ({ reason, attempts }) => ["failed", "Failed", `${reason}${attempts > 1 ? `, after ${attempts} attempts` : ""}`],
+  failed: ({ reason, attempts }) => [
+    "failed",
+    "Failed",
+    `${reason}${attempts > 1 ? `, after ${attempts} attempts` : ""}`,
+  ],
   retry_requested: ({ reopened }) => ["retry", "Retry asked for", counted(reopened.length, "failed job")],
   requeued: ({ reason }) => ["retry", "Queued again", reason],
   cancelled: ({ reason }) => ["cancelled", "Cancelled", reason],

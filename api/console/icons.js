@@ -32,5 +32,9 @@ const PATHS = {
 
 export function icon(name) {
   const strokes = (PATHS[name] ?? PATHS.info).map((d) => svg("path", { d }));
-  return svg("svg", { class: `icon icon-${name}`, viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" }, ...strokes);
+  return svg(
+    "svg",
+    { class: `icon icon-${name}`, viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
+    ...strokes,
+  );
 }

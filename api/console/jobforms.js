@@ -40,7 +40,9 @@ export class JobForms extends EventTarget {
   get jobs() {
     return this.#jobs.map(({ values }) => {
       const filled = Object.entries(values).filter(([, value]) => value !== "");
-      return Object.fromEntries(filled.map(([name, value]) => [name, name === "skills_required" ? split(value) : value]));
+      return Object.fromEntries(
+        filled.map(([name, value]) => [name, name === "skills_required" ? split(value) : value]),
+      );
     });
   }
 
@@ -71,13 +73,20 @@ export class JobForms extends EventTarget {
   }
 
   #draw() {
-    keyed(this.#list, this.#jobs, (job) => job.key, (job) => this.#card(job), (element, job) => this.#number(element, job));
+    keyed(
+      this.#list,
+      this.#jobs,
+      (job) => job.key,
+      (job) => this.#card(job),
+      (element, job) => this.#number(element, job),
+    );
     this.#add.hidden = this.#jobs.length >= MOST;
     this.dispatchEvent(new Event("change"));
   }
 
   #number(element, job) {
-    const text = this.#jobs.length > 1 ? `Job ${this.#jobs.indexOf(job) + 1} of ${counted(this.#jobs.length, "job")}` : "Job";
+    const text =
+      this.#jobs.length > 1 ? `Job ${this.#jobs.indexOf(job) + 1} of ${counted(this.#jobs.length, "job")}` : "Job";
     say(element.querySelector("legend"), text.replace(/ jobs?$/, ""));
     element.querySelector("button.remove").hidden = this.#jobs.length === 1;
   }
@@ -97,7 +106,11 @@ export class JobForms extends EventTarget {
         "fieldset",
         { class: "job-form" },
         h("legend", {}, "Job"),
-        h("button", { type: "button", class: "plain remove", "aria-label": "Remove this job", onclick: () => this.#remove(job) }, icon("cancel")),
+        h(
+          "button",
+          { type: "button", class: "plain remove", "aria-label": "Remove this job", onclick: () => this.#remove(job) },
+          icon("cancel"),
+        ),
         h("div", { class: "grid" }, SHORT.map(field)),
         h("details", {}, h("summary", {}, "More about the job"), h("div", { class: "grid" }, LONG.map(field))),
       ),
@@ -105,13 +118,24 @@ export class JobForms extends EventTarget {
   }
 }
 
-const split = (text) => text.split(",").map((one) => one.trim()).filter(Boolean);
+const split = (text) =>
+  text
+    .split(",")
+    .map((one) => one.trim())
+    .filter(Boolean);
 
 function textField(name, label, longest, value, changed) {
   const id = freshId(name);
   const problem = h("p", { class: "problem", id: `${id}-problem` });
   const kind = name === "description" ? "textarea" : "input";
-  const input = h(kind, { id, value, maxlength: longest, autocomplete: "off", "aria-describedby": problem.id, ...(kind === "textarea" ? { rows: 4 } : { type: "text" }) });
+  const input = h(kind, {
+    id,
+    value,
+    maxlength: longest,
+    autocomplete: "off",
+    "aria-describedby": problem.id,
+    ...(kind === "textarea" ? { rows: 4 } : { type: "text" }),
+  });
   const complain = (text) => {
     say(problem, text);
     set(input, { "aria-invalid": text ? "true" : null });

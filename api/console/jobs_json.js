@@ -11,13 +11,19 @@ export function parseDocument(text, style) {
   } catch (error) {
     throw new Error(`This is not JSON: ${error.message}.`, { cause: error });
   }
-  if (Array.isArray(content)) return content.some((one) => Array.isArray(one?.jobs)) ? batch(content, style) : single({ jobs: content }, style);
+  if (Array.isArray(content))
+    return content.some((one) => Array.isArray(one?.jobs)) ? batch(content, style) : single({ jobs: content }, style);
   if (content === null || typeof content !== "object") throw new Error("An object or an array is needed.");
   if (Array.isArray(content.items)) return batch(content.items, style);
   return single(Array.isArray(content.jobs) ? content : { jobs: [content] }, style);
 }
 
-const single = (document, style) => ({ path: "/applications", field: "jobs", document, style: style || (document.style ?? "") });
+const single = (document, style) => ({
+  path: "/applications",
+  field: "jobs",
+  document,
+  style: style || (document.style ?? ""),
+});
 
 function batch(items, style) {
   if (items.length > MAX_ITEMS) throw new Error(`A batch has ${MAX_ITEMS} applications at most, not ${items.length}.`);
@@ -37,7 +43,8 @@ export function problemsByField({ code, message, details }, { field, document })
   const others = [];
   for (const { field: path, message: text } of details) {
     const found = path && PLACE.exec(path);
-    if (found && found[2] !== undefined) byJob.push({ job: placeOf(found, field, document), name: found[3] ?? null, where: path, message: text });
+    if (found && found[2] !== undefined)
+      byJob.push({ job: placeOf(found, field, document), name: found[3] ?? null, where: path, message: text });
     else if (path === "cv" || path === "style") ofFields[path] = text;
     else if (path?.endsWith(".style")) ofFields.style = text;
     else others.push(path ? `${path}: ${text}` : text);

@@ -7,20 +7,29 @@
  *   state         the connection is another
  */
 
-import { budget } from "./api.js";
+import { budget, sleep } from "./api.js";
 import { session } from "./session.js";
 import { Stream } from "./stream.js";
 
 export const REFRESH_SECONDS = 20;
 
+const PATIENCE = 1_000;
+
 class Live extends EventTarget {
   #stream = new Stream();
   #timer;
+  #blind = false; // something was read while nothing told of changes: it may be old once the stream has begun
 
   start() {
     this.#stream.addEventListener("status_update", ({ detail }) => this.#tell("application", detail));
     this.#stream.addEventListener("batch_update", ({ detail }) => this.#tell("batch", detail));
-    this.#stream.addEventListener("gap", () => this.#tell("refresh"));
+    this.#stream.addEventListener("lost", () => {
+      this.#blind = true;
+    });
+    this.#stream.addEventListener("begun", () => {
+      if (this.#blind) this.#tell("refresh");
+      this.#blind = false;
+    });
     this.#stream.addEventListener("state", () => this.#tell("state"));
     session.addEventListener("signed-in", () => this.#tell("refresh"));
     this.#stream.start();
@@ -35,6 +44,17 @@ class Live extends EventTarget {
     return this.#stream.retryAt;
   }
 
+  /** Before the first read of a view: what is read once the stream has begun is missed by no update. */
+  async ready() {
+    if (this.state === "connecting") {
+      const answered = new Promise((done) => {
+        this.#stream.addEventListener("state", done, { once: true });
+      });
+      await Promise.race([answered, sleep(PATIENCE)]);
+    }
+    if (this.state !== "live") this.#blind = true;
+  }
+
   /** Listens until `signal` says that nobody looks any more. */
   on(kind, listener, signal) {
     this.addEventListener(kind, (event) => listener(event.detail), { signal });
@@ -46,11 +66,14 @@ class Live extends EventTarget {
 
   #refreshLater() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      const blind = this.state === "absent" || this.state === "waiting";
-      if (blind && session.token && document.visibilityState === "visible") this.#tell("refresh");
-      this.#refreshLater();
-    }, unhurried(REFRESH_SECONDS * 1000));
+    this.#timer = setTimeout(
+      () => {
+        const blind = this.state === "absent" || this.state === "waiting";
+        if (blind && session.token && document.visibilityState === "visible") this.#tell("refresh");
+        this.#refreshLater();
+      },
+      unhurried(REFRESH_SECONDS * 1000),
+    );
   }
 }
 

@@ -32,6 +32,7 @@ function show() {
   const { path, query } = whereabouts();
   leaving.abort();
   leaving = new AbortController();
+  for (const dialog of document.querySelectorAll("dialog:not([data-modal])")) dialog.close();
   showShell();
   if (!session.token) return present(signIn(), null);
   for (const [pattern, view] of VIEWS) {

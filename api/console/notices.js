@@ -12,14 +12,17 @@ const GATHER = 800;
 const place = () => document.getElementById("notices");
 const announcer = () => document.getElementById("announcer");
 
-export function notice(text, { kind = "info", action } = {}) {
-  const close = h("button", { class: "plain", type: "button", "aria-label": "Dismiss", onclick: () => element.remove() }, icon("cancel"));
+export function notice(text, { kind = "info" } = {}) {
+  const close = h(
+    "button",
+    { class: "plain", type: "button", "aria-label": "Dismiss", onclick: () => element.remove() },
+    icon("cancel"),
+  );
   const element = h(
-    "li",
+    "div",
     { class: `notice ${kind}` },
     icon(kind === "error" ? "alert" : kind === "good" ? "success" : "info"),
     h("p", {}, text),
-    action && h("a", { href: action.href }, action.text),
     close,
   );
   place().append(element);
@@ -44,7 +47,9 @@ export function reasonOf(error) {
     const later = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
     return `${error.message.replace(/\.$/, "")} (${error.code || error.status}).${later}`;
   }
-  return error instanceof Unreachable ? error.message : `something went wrong in this page (${error?.message ?? error}).`;
+  return error instanceof Unreachable
+    ? error.message
+    : `something went wrong in this page (${error?.message ?? error}).`;
 }
 
 let waiting = [];

@@ -38,8 +38,21 @@ class Operations {
     const element = h(
       "section",
       { class: "operations" },
-      h("div", { class: "heading" }, h("h1", { tabindex: "-1" }, "Operations"), this.#read, h("button", { type: "button", onclick: () => this.#refresh() }, icon("retry"), "Refresh")),
-      h("div", { class: "panels" }, this.#queues.element, this.#letters.element, this.#projections.element, this.#health.element),
+      h(
+        "div",
+        { class: "heading" },
+        h("h1", { tabindex: "-1" }, "Operations"),
+        this.#read,
+        h("button", { type: "button", onclick: () => this.#refresh() }, icon("retry"), "Refresh"),
+      ),
+      h(
+        "div",
+        { class: "panels" },
+        this.#queues.element,
+        this.#letters.element,
+        this.#projections.element,
+        this.#health.element,
+      ),
     );
     return { title: "Operations", element };
   }
@@ -49,7 +62,9 @@ class Operations {
     if (document.visibilityState === "visible") {
       const { signal } = this;
       await Promise.all([
-        this.#show(read("/queue/status", {}, { signal }), [this.#queues, this.#letters], (body) => this.#drawQueues(body)),
+        this.#show(read("/queue/status", {}, { signal }), [this.#queues, this.#letters], (body) =>
+          this.#drawQueues(body),
+        ),
         this.#show(read("/projections", {}, { signal }), [this.#projections], (body) => this.#drawProjections(body)),
         this.#show(health(this.#signal), [this.#health], (body) => this.#drawHealth(body)),
       ]);
@@ -68,7 +83,8 @@ class Operations {
       draw((await reading).body);
     } catch (error) {
       if (this.#signal.aborted) return;
-      const why = error instanceof Refused && error.status === 403 ? "Your token does not allow this." : reasonOf(error);
+      const why =
+        error instanceof Refused && error.status === 403 ? "Your token does not allow this." : reasonOf(error);
       for (const one of panels) one.fail(why);
     }
   }
@@ -87,20 +103,45 @@ class Operations {
             h("p", { class: "value" }, number(messages)),
             h("p", {}, n === 0 ? "waiting for a worker" : "notifications"),
             h("p", { class: "more" }, h("code", { title: name }, name)),
-            h("p", { class: "more" }, [counted(consumers, "consumer"), rate === null ? null : `${rate.toFixed(1)} a second`].filter(Boolean).join(" · ")),
+            h(
+              "p",
+              { class: "more" },
+              [counted(consumers, "consumer"), rate === null ? null : `${rate.toFixed(1)} a second`]
+                .filter(Boolean)
+                .join(" · "),
+            ),
           ),
         ),
       ),
     );
     this.#letters.draw(() => [
-      h("div", { class: "figures" }, h("div", { class: "figure", data: { alarm: dlq.messages > 0 } }, h("p", { class: "value" }, number(dlq.messages)), h("p", {}, "could not be processed"), h("p", { class: "more" }, h("code", { title: dlq.name }, dlq.name)))),
-      h("div", { class: "buttons" }, dlq.messages ? [this.#reprocess(dlq), this.#purge(dlq)] : h("p", { class: "hint" }, "Nothing to do here.")),
+      h(
+        "div",
+        { class: "figures" },
+        h(
+          "div",
+          { class: "figure", data: { alarm: dlq.messages > 0 } },
+          h("p", { class: "value" }, number(dlq.messages)),
+          h("p", {}, "could not be processed"),
+          h("p", { class: "more" }, h("code", { title: dlq.name }, dlq.name)),
+        ),
+      ),
+      h(
+        "div",
+        { class: "buttons" },
+        dlq.messages ? [this.#reprocess(dlq), this.#purge(dlq)] : h("p", { class: "hint" }, "Nothing to do here."),
+      ),
     ]);
   }
 
   #reprocess({ messages }) {
     const run = () =>
-      this.#do("Could not reprocess", () => write("POST", "/queue/dlq/reprocess", { seconds: REPROCESS_SECONDS }), ({ moved, skipped }) => `${counted(moved, "application")} tried again, ${counted(skipped, "letter")} led to nothing`);
+      this.#do(
+        "Could not reprocess",
+        () => write("POST", "/queue/dlq/reprocess", { seconds: REPROCESS_SECONDS }),
+        ({ moved, skipped }) =>
+          `${counted(moved, "application")} tried again, ${counted(skipped, "letter")} led to nothing`,
+      );
     return action({ label: "Try again", sign: "retry", of: counted(messages, "dead letter"), run });
   }
 
@@ -111,7 +152,12 @@ class Operations {
         text: `The messages in ${name} are removed for good. Their applications stay failed, and can still be retried one by one.`,
         action: "Purge them",
       });
-      if (sure) await this.#do("Could not purge", () => write("DELETE", "/queue/dlq"), ({ purged }) => `${counted(purged, "dead letter")} removed`);
+      if (sure)
+        await this.#do(
+          "Could not purge",
+          () => write("DELETE", "/queue/dlq"),
+          ({ purged }) => `${counted(purged, "dead letter")} removed`,
+        );
     };
     return action({ label: "Purge", sign: "cancel", kind: "danger", of: counted(messages, "dead letter"), run });
   }
@@ -132,7 +178,16 @@ class Operations {
     const columns = ["Read model", "State", "Position", "Behind", "Parked"];
     const cells = ({ name, version, position, lag_events: events, lag_seconds: seconds, parked, state }) => [
       h("th", { scope: "row" }, name, h("span", { class: "more" }, ` v${version}`)),
-      h("td", {}, h("span", { class: "badge", data: { look: LOOKS[state] ?? "pending" } }, icon(LOOKS[state] ?? "pending"), state)),
+      h(
+        "td",
+        {},
+        h(
+          "span",
+          { class: "badge", data: { look: LOOKS[state] ?? "pending" } },
+          icon(LOOKS[state] ?? "pending"),
+          state,
+        ),
+      ),
       h("td", { class: "number" }, number(position)),
       h("td", { class: "number" }, events ? `${counted(events, "event")}, ${lasting(seconds)}` : "nothing"),
       h("td", { class: "number", data: { alarm: parked > 0 } }, number(parked)),
@@ -140,8 +195,25 @@ class Operations {
     this.#projections.draw(() =>
       h(
         "div",
-        { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Read models" },
-        h("table", {}, h("thead", {}, h("tr", {}, columns.map((name, n) => h("th", { scope: "col", class: n > 1 ? "number" : null }, name)))), h("tbody", {}, data.map((one) => h("tr", {}, cells(one))))),
+        { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Table of read models" },
+        h(
+          "table",
+          {},
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              columns.map((name, n) => h("th", { scope: "col", class: n > 1 ? "number" : null }, name)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            data.map((one) => h("tr", {}, cells(one))),
+          ),
+        ),
       ),
     );
   }
@@ -153,7 +225,13 @@ class Operations {
         { class: "health" },
         dependencies.map(({ name, status, latency_ms: latency, message }) => {
           const look = status === "healthy" ? "success" : "failed";
-          return h("li", {}, h("span", { class: "badge", data: { look } }, icon(look), status), h("span", { class: "name" }, name.replaceAll("_", " ")), h("span", { class: "more" }, latency === null ? (message ?? "") : `${latency.toFixed(1)} ms`));
+          return h(
+            "li",
+            {},
+            h("span", { class: "badge", data: { look } }, icon(look), status),
+            h("span", { class: "name" }, name.replaceAll("_", " ")),
+            h("span", { class: "more" }, latency === null ? (message ?? "") : `${latency.toFixed(1)} ms`),
+          );
         }),
       ),
       h("p", { class: "hint" }, `Release ${version}, ${environment}`),
@@ -184,4 +262,3 @@ function panel(title, name) {
     fail: (why) => fill(content, h("p", { class: "problem" }, icon("alert"), h("span", {}, why))),
   };
 }
-

@@ -39,14 +39,29 @@ export function showShell() {
   fill(
     sections,
     allowed.map(([path, name, sign]) =>
-      h("a", { href: `#${path}`, class: path === "/submit" ? "submit" : null, data: { path } }, icon(sign), h("span", {}, name)),
+      h(
+        "a",
+        { href: `#${path}`, class: path === "/submit" ? "submit" : null, data: { path } },
+        icon(sign),
+        h("span", {}, name),
+      ),
     ),
   );
   fill(
     person,
-    h("span", { class: "name", title: who?.operator ? "Signed in, as an operator" : "Signed in" }, icon("person"), h("span", {}, who?.user ?? "you")),
+    h(
+      "span",
+      { class: "name", title: who?.operator ? "Signed in, as an operator" : "Signed in" },
+      icon("person"),
+      h("span", {}, who?.user ?? "you"),
+    ),
     life,
-    h("button", { type: "button", class: "plain", onclick: () => session.signOut(), title: "Sign out" }, icon("out"), h("span", { class: "unseen" }, "Sign out")),
+    h(
+      "button",
+      { type: "button", class: "plain", onclick: () => session.signOut(), title: "Sign out" },
+      icon("out"),
+      h("span", { class: "unseen" }, "Sign out"),
+    ),
   );
   showLife();
   showConnection();
@@ -54,7 +69,9 @@ export function showShell() {
 
 export function markSection(path) {
   for (const link of sections.children)
-    set(link, { "aria-current": path === link.dataset.path ? "page" : path?.startsWith(`${link.dataset.path}/`) ? "true" : null });
+    set(link, {
+      "aria-current": path === link.dataset.path ? "page" : path?.startsWith(`${link.dataset.path}/`) ? "true" : null,
+    });
 }
 
 function showLife() {
@@ -83,12 +100,20 @@ function connectionText(state, seconds) {
     case "connecting":
       return ["Connecting", "", "The stream of changes is asked for"];
     case "absent":
-      return ["Refreshing", `every ${REFRESH_SECONDS} s`, "This service has no stream of changes: the page reads again from time to time"];
+      return [
+        "Refreshing",
+        `every ${REFRESH_SECONDS} s`,
+        "This service has no stream of changes: the page reads again from time to time",
+      ];
     case "resting":
       return ["Resting", "", "Goes on as soon as you look at the page"];
     case "waiting":
       return navigator.onLine
-        ? ["Reconnecting", seconds ? `in ${seconds} s` : "", `The stream of changes broke off; tried again at ${clock(new Date(live.retryAt))}. Nothing is missed`]
+        ? [
+            "Reconnecting",
+            seconds ? `in ${seconds} s` : "",
+            `The stream of changes broke off; tried again at ${clock(new Date(live.retryAt))}. Nothing is missed`,
+          ]
         : ["Offline", "", "This browser has no network"];
     default:
       return ["Not connected", "", ""];

@@ -43,7 +43,15 @@ export function askToSignIn({ why, user }, { signedInAs, gaveUp }) {
 
 function form({ signedIn = () => {}, again = false }) {
   const id = freshId("token");
-  const input = h("input", { id, type: "password", autocomplete: "current-password", spellcheck: "false", autocapitalize: "off", required: true, autofocus: true });
+  const input = h("input", {
+    id,
+    type: "password",
+    autocomplete: "current-password",
+    spellcheck: "false",
+    autocapitalize: "off",
+    required: true,
+    autofocus: true,
+  });
   const problem = h("p", { class: "problem", id: `${id}-problem`, role: "alert" });
   const whose = h("p", { class: "hint", id: `${id}-whose` });
   const button = h("button", { class: "primary", type: "submit" }, "Sign in");
@@ -53,7 +61,15 @@ function form({ signedIn = () => {}, again = false }) {
     say(whose, whoseIs(cleaned(input.value)));
   });
   input.setAttribute("aria-describedby", `${problem.id} ${whose.id}`);
-  const element = h("form", { class: "token", novalidate: true }, h("label", { for: id }, "Token"), h("div", { class: "with-icon" }, icon("key"), input), whose, problem, button);
+  const element = h(
+    "form",
+    { class: "token", novalidate: true },
+    h("label", { for: id }, "Token"),
+    h("div", { class: "with-icon" }, icon("key"), input),
+    whose,
+    problem,
+    button,
+  );
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.disabled) return;
@@ -86,7 +102,8 @@ async function tryToken(token, again) {
   try {
     await read("/applications", { limit: 1 }, { token });
   } catch (error) {
-    if (error instanceof Refused && error.status === 401) return `The service does not accept this token: ${error.message}.`;
+    if (error instanceof Refused && error.status === 401)
+      return `The service does not accept this token: ${error.message}.`;
     if (error instanceof Unreachable) return error.message;
     // anything else is no trouble of the token
   }

@@ -3,9 +3,17 @@
 import { h } from "./dom.js";
 
 export function rowSkeletons(count) {
-  return h("div", { class: "skeletons", "aria-hidden": "true" }, Array.from({ length: count }, () => h("div", { class: "skeleton row" })));
+  return h(
+    "div",
+    { class: "skeletons", "aria-hidden": "true" },
+    Array.from({ length: count }, () => h("div", { class: "skeleton row" })),
+  );
 }
 
 export function blockSkeletons(count = 2) {
-  return h("div", { class: "skeletons blocks", "aria-hidden": "true" }, Array.from({ length: count }, () => h("div", { class: "skeleton block" })));
+  return h(
+    "div",
+    { class: "skeletons blocks", "aria-hidden": "true" },
+    Array.from({ length: count }, () => h("div", { class: "skeleton block" })),
+  );
 }

@@ -96,9 +96,10 @@ export class Stream extends EventTarget {
       });
       if (!response.ok) return await this.#refused(response);
       if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return this.#isAbsent();
+      const isNew = this.#last === null;
       this.#last ??= response.headers.get("X-Event-Position");
       began = Date.now();
-      for await (const event of events(response.body, silent)) this.#take(event);
+      for await (const event of events(response.body, silent)) this.#take(event, isNew);
       return null;
     } finally {
       silent.end();
@@ -118,10 +119,10 @@ export class Stream extends EventTarget {
     return refused.retryAfter === null ? null : refused.retryAfter * 1000;
   }
 
-  /** The service does not know where we were: what is shown must be read again. */
+  /** The service does not know where we were: it begins anew, and what was between is lost. */
   #lost() {
     this.#last = null;
-    this.dispatchEvent(new Event("gap"));
+    this.dispatchEvent(new Event("lost"));
   }
 
   #isAbsent() {
@@ -129,10 +130,11 @@ export class Stream extends EventTarget {
     return ABSENT_WAIT;
   }
 
-  #take({ type, id, data }) {
+  #take({ type, id, data }, isNew) {
     if (id) this.#last = id;
     if (type === "connected") {
       this.#become("live");
+      if (isNew) this.dispatchEvent(new Event("begun"));
     } else {
       const detail = { ...JSON.parse(data), position: Number.parseInt(id, 10) };
       this.dispatchEvent(new CustomEvent(type, { detail }));
@@ -175,7 +177,7 @@ function watchdog(bark) {
 }
 
 /** The events of a body, as the HTML standard reads them. */
-export async function* events(body, silent) {
+async function* events(body, silent) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let event = { type: "message", id: "", data: [] };

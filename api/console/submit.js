@@ -27,7 +27,13 @@ class Submission {
   #cv = dropZone();
   #json = h("textarea", { id: freshId("json"), rows: 14, spellcheck: "false", class: "code", placeholder: EXAMPLE });
   #jsonProblem = h("p", { class: "problem", id: freshId("json-problem"), role: "alert" });
-  #style = h("input", { id: freshId("style"), list: "styles", maxlength: 100, autocomplete: "off", placeholder: "modern" });
+  #style = h("input", {
+    id: freshId("style"),
+    list: "styles",
+    maxlength: 100,
+    autocomplete: "off",
+    placeholder: "modern",
+  });
   #styleProblem = h("p", { class: "problem", id: freshId("style-problem") });
   #asBatch = h("input", { id: freshId("batch"), type: "checkbox" });
   #problems = h("div", { class: "callout bad", role: "alert", hidden: true, tabindex: "-1" });
@@ -60,7 +66,19 @@ class Submission {
           "section",
           {},
           h("h2", {}, "Documents"),
-          h("div", { class: "field" }, h("label", { for: this.#style.id }, "Style"), this.#style, h("datalist", { id: "styles" }, STYLES.map((value) => h("option", { value }))), h("p", { class: "hint" }, "Of the resume and the cover letter: modern, classic, creative or concise."), this.#styleProblem),
+          h(
+            "div",
+            { class: "field" },
+            h("label", { for: this.#style.id }, "Style"),
+            this.#style,
+            h(
+              "datalist",
+              { id: "styles" },
+              STYLES.map((value) => h("option", { value })),
+            ),
+            h("p", { class: "hint" }, "Of the resume and the cover letter: modern, classic, creative or concise."),
+            this.#styleProblem,
+          ),
         ),
       ),
       h("div", { class: "buttons" }, this.#button),
@@ -83,7 +101,13 @@ class Submission {
     ];
     fill(
       this.#modes,
-      modes.map(([mode, label]) => h("button", { type: "button", class: "chip", "aria-pressed": String(this.#mode === mode), onclick: choose(mode) }, label)),
+      modes.map(([mode, label]) =>
+        h(
+          "button",
+          { type: "button", class: "chip", "aria-pressed": String(this.#mode === mode), onclick: choose(mode) },
+          label,
+        ),
+      ),
     );
     fill(this.#panels, this.#mode === "form" ? this.#formPanel() : this.#jsonPanel());
     this.#drawButton();
@@ -92,19 +116,42 @@ class Submission {
   #formPanel() {
     return [
       this.#forms.element,
-      h("div", { class: "check apart" }, this.#asBatch, h("label", { for: this.#asBatch.id }, "Each job is an application of its own, in a batch")),
+      h(
+        "div",
+        { class: "check apart" },
+        this.#asBatch,
+        h("label", { for: this.#asBatch.id }, "Each job is an application of its own, in a batch"),
+      ),
     ];
   }
 
   #jsonPanel() {
-    const file = h("input", { type: "file", accept: ".json,application/json", class: "unseen", tabindex: "-1", "aria-hidden": "true" });
+    const file = h("input", {
+      type: "file",
+      accept: ".json,application/json",
+      class: "unseen",
+      tabindex: "-1",
+      "aria-hidden": "true",
+    });
     file.addEventListener("change", async () => {
       if (file.files[0]) this.#json.value = await file.files[0].text();
       this.#sayJson("");
     });
     return [
-      h("div", { class: "field" }, h("label", { for: this.#json.id }, "Jobs as JSON"), this.#json, h("p", { class: "hint" }, HOW), this.#jsonProblem),
-      h("div", {}, h("button", { type: "button", onclick: () => file.click() }, icon("file"), "Read from a file"), file),
+      h(
+        "div",
+        { class: "field" },
+        h("label", { for: this.#json.id }, "Jobs as JSON"),
+        this.#json,
+        h("p", { class: "hint" }, HOW),
+        this.#jsonProblem,
+      ),
+      h(
+        "div",
+        {},
+        h("button", { type: "button", onclick: () => file.click() }, icon("file"), "Read from a file"),
+        file,
+      ),
     ];
   }
 
@@ -113,7 +160,10 @@ class Submission {
     this.#asBatch.disabled = jobs < 2;
     if (jobs < 2) this.#asBatch.checked = false;
     const asBatch = this.#mode === "form" && this.#asBatch.checked;
-    say(this.#button.lastChild, asBatch ? `Submit a batch of ${jobs}` : this.#mode === "form" && jobs > 1 ? `Submit with ${jobs} jobs` : "Submit");
+    say(
+      this.#button.lastChild,
+      asBatch ? `Submit a batch of ${jobs}` : this.#mode === "form" && jobs > 1 ? `Submit with ${jobs} jobs` : "Submit",
+    );
   }
 
   // -- sending ----------------------------------------------------------------------------------------------------------
@@ -129,7 +179,9 @@ class Submission {
       this.#again = { content: null, key: null };
       if (body.batch_id) go(`/batches/${body.batch_id}`);
       else go(`/applications/${body.application_id}`);
-      notice(body.batch_id ? `Submitted: a batch of ${body.total}` : "Submitted: it is stored, and will be processed", { kind: "good" });
+      notice(body.batch_id ? `Submitted: a batch of ${body.total}` : "Submitted: it is stored, and will be processed", {
+        kind: "good",
+      });
     } catch (error) {
       this.#failed(error, content);
     } finally {
@@ -164,7 +216,11 @@ class Submission {
     if (file) form.set("cv", file, file.name);
     const content = JSON.stringify([path, text, style, file && [file.name, file.size, file.lastModified]]);
     if (this.#again.content !== content) this.#again = { content, key: freshKey() };
-    return write("POST", path, { body: form, headers: { "X-Idempotency-Key": this.#again.key }, seconds: SUBMIT_SECONDS });
+    return write("POST", path, {
+      body: form,
+      headers: { "X-Idempotency-Key": this.#again.key },
+      seconds: SUBMIT_SECONDS,
+    });
   }
 
   // -- what is wrong ----------------------------------------------------------------------------------------------------
@@ -175,7 +231,22 @@ class Submission {
     const safe = error instanceof Unreachable || (error instanceof Refused && error.status >= 500);
     const told = safe ? `${reasonOf(error)} Submit it again: it is made only once.` : reasonOf(error);
     const placed = error instanceof Refused ? this.#place(error, content) : [];
-    fill(this.#problems, icon("alert"), h("div", {}, h("p", {}, error.status === 401 ? "Not submitted yet: sign in again, then submit." : told), placed.length ? h("ul", {}, placed.map((text) => h("li", {}, text))) : null));
+    fill(
+      this.#problems,
+      icon("alert"),
+      h(
+        "div",
+        {},
+        h("p", {}, error.status === 401 ? "Not submitted yet: sign in again, then submit." : told),
+        placed.length
+          ? h(
+              "ul",
+              {},
+              placed.map((text) => h("li", {}, text)),
+            )
+          : null,
+      ),
+    );
     this.#problems.hidden = false;
     (this.#firstWrong() ?? this.#problems).focus();
   }
