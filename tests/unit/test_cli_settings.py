@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.cli.client import settings as client_settings
@@ -231,6 +231,7 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), max_
 
 @given(LINES, VALUES, VALUES)
 @settings(max_examples=50)
+@example("'", "0", "1")
 def test_what_is_written_is_read_whatever_is_in_the_file(
     tmp_path_factory: pytest.TempPathFactory, before: str, first: str, second: str
 ) -> None:

@@ -30,20 +30,23 @@ def read_settings(path: Path) -> dict[str, str]:
 
 
 def write_setting(path: Path, name: str, value: str) -> None:
-    """In the place of the first line for that name, or at the end. Raises CommandFailed."""
-    kept: list[str] = []
-    written = False
-    for line_name, _, line in _lines(_text(path)):
-        if line_name != name:
-            kept.append(line)
-        elif not written:
-            kept.append(_BEFORE_A_NAME.match(line)[0] + _line(name, value))  # type: ignore[index]  # it may be empty
-            written = True
-    if not written:
-        at_the_end = not kept or kept[-1].endswith(("\n", "\r"))
-        kept.append(("" if at_the_end else "\n") + _line(name, value))
+    """In the place of the first line for that name, or at the end; at the beginning where what stands before hides it.
+
+    Raises CommandFailed.
+    """
+    lines = [(line_name, line) for line_name, _, line in _lines(_text(path))]
+    kept = [line for line_name, line in lines if line_name != name]
+    told = _line(name, value)
+    first = next((index for index, (line_name, _) in enumerate(lines) if line_name == name), None)
+    if first is None:
+        apart = "" if not kept or kept[-1].endswith(("\n", "\r")) else "\n"
+        usual = "".join([*kept, apart, told])
+    else:
+        before = _BEFORE_A_NAME.match(lines[first][1])[0]  # type: ignore[index]  # it may be empty
+        usual = "".join([*kept[:first], before + told, *kept[first:]])
+    is_read = {n: v for n, v, _ in _lines(usual)}.get(name) == value
     try:
-        _replace(path, "".join(kept))
+        _replace(path, usual if is_read else told + "".join(kept))
     except OSError as error:
         raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
 
