@@ -231,7 +231,7 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), max_
 
 @given(LINES, VALUES, VALUES)
 @settings(max_examples=50)
-@example("'", "0", "1")
+@example("'", "'=A", "0")
 def test_what_is_written_is_read_whatever_is_in_the_file(
     tmp_path_factory: pytest.TempPathFactory, before: str, first: str, second: str
 ) -> None:
