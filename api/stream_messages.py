@@ -15,6 +15,8 @@ from domain.application_events import Status
 from domain.batch import BatchStatus
 
 EVENT_STREAM, LAST_EVENT_ID = "text/event-stream", "Last-Event-ID"
+EVENT_ID = r"(0|[1-9][0-9]{0,17})(?:\.([1-9][0-9]{0,5}))?"  # a position, and which of its updates after the first
+EVENT_ID_SCHEMA = {"pattern": f"^({EVENT_ID})?$"}  # an empty one counts as not sent
 CONNECTED = "Connected: updates of your applications follow"
 
 

@@ -4,9 +4,10 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Annotated
 
 from aiohttp import hdrs, web
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from api.errors import Problem, TooManyStreams, ValidationFailed
 from api.keys import AUDIENCE, CLAIMS, CLOCK, EVENT_LOG, FIRST_BYTE_AT
@@ -16,6 +17,8 @@ from api.ownership import EntryId, find_status
 from api.parameters import Query, Repeated
 from api.positions import POSITION_HEADER
 from api.stream_messages import (
+    EVENT_ID,
+    EVENT_ID_SCHEMA,
     EVENT_STREAM,
     LAST_EVENT_ID,
     BatchUpdate,
@@ -29,7 +32,6 @@ from projections.queries import UpdateId
 
 operations = Operations("Streams")
 
-EVENT_ID = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([1-9][0-9]{0,5}))?")
 SILENCE_SECONDS = 15.0
 RETRY = b"retry: 3000\n\n"
 SIGN_OF_LIFE = b":\n\n"
@@ -38,7 +40,9 @@ HEADERS = {hdrs.CONTENT_TYPE: EVENT_STREAM, hdrs.CACHE_CONTROL: "no-store", "X-A
 
 class StreamQuery(Query):
     application_id: Repeated = Field((), description="Only updates of these; ids of their entries are accepted too")
-    last_event_id: str | None = Field(None, description="As the header Last-Event-ID, which goes before it")
+    last_event_id: Annotated[str, WithJsonSchema({"type": "string", **EVENT_ID_SCHEMA})] | None = Field(
+        None, description="As the header Last-Event-ID, which goes before it"
+    )
 
 
 @operations.get(
@@ -75,7 +79,7 @@ async def _last_seen(request: web.Request, query: StreamQuery) -> UpdateId | Non
     name, sent = (LAST_EVENT_ID, in_header) if in_header else ("last_event_id", query.last_event_id)
     if not sent:
         return None
-    found = EVENT_ID.fullmatch(sent)
+    found = re.fullmatch(EVENT_ID, sent)
     if found is None:
         raise _refused(name, "should be the id of an event")
     last = UpdateId(int(found[1]), int(found[2] or 0))

@@ -8,7 +8,7 @@ from api.correlation import HEADERS as CORRELATION_HEADERS
 from api.idempotency import KEY_HEADER, REPLAYED_HEADER
 from api.operations import Bucket, Media, Operation
 from api.positions import POSITION_HEADER
-from api.stream_messages import EVENT_STREAM, LAST_EVENT_ID
+from api.stream_messages import EVENT_ID_SCHEMA, EVENT_STREAM, LAST_EVENT_ID
 
 EVERYWHERE = CORRELATION_HEADER, REQUEST_HEADER = CORRELATION_HEADERS
 LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
@@ -45,7 +45,7 @@ SENT: Node = {
     LAST_EVENT_ID: _parameter(
         LAST_EVENT_ID,
         "The id of the last event that was seen: all that came after it come first",
-        {"type": "string"},
+        {"type": "string", **EVENT_ID_SCHEMA},
         "",
     ),
     POSITION_HEADER: _parameter(
