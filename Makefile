@@ -17,7 +17,7 @@ run: $(READY) ## The service with its servers on this machine, and a demo; Ctrl-
 	$(BIN)/app-manager up --demo $(ARGS)
 
 test: $(READY) ## All tests, on real servers; ARGS="tests/unit -k retry" for some
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 cover: $(READY) ## All tests, and which lines they reach (htmlcov/index.html)
 	$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)

@@ -183,7 +183,7 @@ async def test_a_batch_is_followed_to_its_end(console_service: Service, ada: Per
     await ada.signs_in()
     await ada.is_live()
     await ada.goes_to("Submit")
-    for number, title in enumerate(("Baker", "Miller [reject]", "Cook [slow:2]")):
+    for number, title in enumerate(("Baker", "Miller [reject]", "Cook [slow:8]")):
         if number:
             await ada.button("Add a job").click()
         await ada.fills_job(number, Title=title)
