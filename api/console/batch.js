@@ -30,7 +30,7 @@ class BatchView {
     this.#signal = signal;
     const look = throttled(LOOK_AGAIN, () => this.#read(), signal);
     live.on("batch", (update) => update.batch_id === id && this.#take(update, look), signal);
-    live.on("application", (update) => this.#takeItem(update), signal);
+    live.on("application", (update) => this.#takeItem(update, look), signal);
     live.on("refresh", look, signal);
     fill(this.#element, back(), h("h1", { tabindex: "-1" }, "Batch"), blockSkeletons());
     live.ready().then(() => this.#read());
@@ -69,7 +69,7 @@ class BatchView {
   }
 
   #take(update, look) {
-    if (!this.#batch) return;
+    if (!this.#batch) return void look(); // what is being read may have been answered before it
     if (update.position > this.#batch.position) {
       const { status, processed, succeeded, failed, position } = update;
       if (status !== this.#batch.status) announce(`Batch: ${status}`);
@@ -86,8 +86,9 @@ class BatchView {
     if (update.processed === update.total) look(); // when it was completed, and why what failed did
   }
 
-  #takeItem({ application_id: id, status, error_reason: error, position }) {
-    const item = this.#batch?.results.find((one) => one.application_id === id);
+  #takeItem({ application_id: id, status, error_reason: error, position }, look) {
+    if (!this.#batch) return void look();
+    const item = this.#batch.results.find((one) => one.application_id === id);
     if (!item || position <= item.position) return;
     Object.assign(item, { status, error: error ?? null, position });
     this.#draw();

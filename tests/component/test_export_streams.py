@@ -114,9 +114,13 @@ async def all_have_ended() -> None:
 
 
 async def idle_cursors(api: Api) -> list[Any]:
+    """Those of queries: the change stream that the API follows is idle between two looks at it."""
     client = api.deps.cvs._cvs.database.client
     return await client.admin.aggregate(
-        [{"$currentOp": {"idleCursors": True, "allUsers": True}}, {"$match": {"type": "idleCursor"}}]
+        [
+            {"$currentOp": {"idleCursors": True, "allUsers": True}},
+            {"$match": {"type": "idleCursor", "cursor.tailable": False}},
+        ]
     ).to_list(None)
 
 

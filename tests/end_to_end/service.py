@@ -172,13 +172,18 @@ class Client:
     async def submit(self, *titles: str, cv: bytes | None = None, **more: str) -> str:
         """Submits one application with a job for each title, and gives its id. Raises when it was not taken."""
         jobs = {"jobs": [{"title": title, "portal": "sandbox", "company_name": "Bread & Co"} for title in titles]}
-        form = aiohttp.FormData({"jobs": json.dumps(jobs), **more}, default_to_multipart=True)
+        answer = await self.post_form("/applications", cv, jobs=json.dumps(jobs), **more)
+        application_id: str = answer["application_id"]
+        return application_id
+
+    async def post_form(self, path: str, cv: bytes | None = None, **fields: str) -> Any:
+        """The body of a 2xx. Raises for anything else."""
+        form = aiohttp.FormData(fields, default_to_multipart=True)
         if cv is not None:
             form.add_field("cv", cv, filename="cv.pdf", content_type="application/pdf")
-        async with self.http.post(f"{self.url}/applications", data=form, headers=self.headers) as response:
+        async with self.http.post(self.url + path, data=form, headers=self.headers) as response:
             response.raise_for_status()
-            application_id: str = (await response.json())["application_id"]
-            return application_id
+            return await response.json()
 
     async def status(self, application_id: str) -> str:
         status: str = (await self.get(f"/applications/{application_id}/status"))["status"]

@@ -1,5 +1,6 @@
 """The console as people use it: in a real browser, on a service with all its roles, live by its stream."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -183,7 +184,7 @@ async def test_a_batch_is_followed_to_its_end(console_service: Service, ada: Per
     await ada.signs_in()
     await ada.is_live()
     await ada.goes_to("Submit")
-    for number, title in enumerate(("Baker", "Miller [reject]", "Cook [slow:8]")):
+    for number, title in enumerate(("Baker", "Miller [reject]", "Cook [slow:12]")):
         if number:
             await ada.button("Add a job").click()
         await ada.fills_job(number, Title=title)
@@ -200,6 +201,29 @@ async def test_a_batch_is_followed_to_its_end(console_service: Service, ada: Per
     await expect(ada.page.get_by_role("listitem").filter(has_text="Application 2")).to_contain_text("Position closed")
     await ada.goes_to("Batches")
     await expect(ada.page.get_by_role("link", name="3 applications")).to_be_visible()
+
+
+async def test_what_changes_while_a_batch_is_first_read_is_not_missed(
+    console_service: Service, ada: Person, program: Client
+) -> None:
+    await without_worker(console_service)
+    answered = asyncio.Event()
+
+    async def answers_late(route: Route) -> None:
+        response = await route.fetch()  # as it was before the worker began
+        await with_worker(console_service)
+        await ada.page.wait_for_timeout(4_000)
+        await route.fulfill(response=response)
+        answered.set()
+
+    await ada.signs_in()
+    await ada.is_live()
+    job = {"title": "Cook [slow:20]", "company_name": "Galvani Ltd", "portal": "sandbox"}
+    batch = await program.post_form("/batch/applications", items=json.dumps([{"jobs": [job]}]))
+    await ada.page.route(f"**/batch/applications/{batch['batch_id']}", answers_late, times=1)
+    await ada.opens(f"#/batches/{batch['batch_id']}")
+    await answered.wait()
+    await ada.shows("Processing")
 
 
 async def test_nothing_is_missed_while_the_api_is_away(console_service: Service, ada: Person, program: Client) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from axe_playwright_python.base import AxeResults
@@ -82,16 +81,10 @@ COMPILER = a_job("Compiler Engineer", "Hopper Labs", "Xing", "Arlington")
 ASSISTANT = a_job("Research Assistant", "Curie Institute", "LinkedIn", "Paris")
 
 
-async def post(client: Client, path: str, **fields: str) -> Any:
-    form = aiohttp.FormData({name: text for name, text in fields.items() if text}, default_to_multipart=True)
-    form.add_field("cv", a_pdf(MARY), filename="cv.pdf", content_type="application/pdf")
-    async with client.http.post(client.url + path, data=form, headers=client.headers) as response:
-        response.raise_for_status()
-        return await response.json()
-
-
 async def submitted(client: Client, *jobs: dict[str, Any]) -> str:
-    id: str = (await post(client, "/applications", jobs=json.dumps({"jobs": jobs}), style="modern"))["application_id"]
+    id: str = (await client.post_form("/applications", a_pdf(MARY), jobs=json.dumps({"jobs": jobs}), style="modern"))[
+        "application_id"
+    ]
     return id
 
 
@@ -106,7 +99,7 @@ async def of_each_kind(service: Service, client: Client) -> tuple[str, str]:
         assert response.status == 200
     ended = [await submitted(client, ENGINEER), await submitted(client, RELIABILITY), await submitted(client, *DATA)]
     items = [{"jobs": [job]} for job in (ENGINEER, ASSISTANT, *DATA, RELIABILITY, COMPILER)]
-    batch = await post(client, "/batch/applications", items=json.dumps(items))
+    batch = await client.post_form("/batch/applications", a_pdf(MARY), items=json.dumps(items))
     working = batch["results"][-1]["application_id"]
     ended += [item["application_id"] for item in batch["results"][:-1]]
     await with_worker(service)
