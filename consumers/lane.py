@@ -14,7 +14,7 @@ Killed at any line: what is in hand lies beyond the checkpoint, and the next rel
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,7 +23,7 @@ from uuid import UUID
 from consumers.backoff import Backoff
 from consumers.feed import Parcel
 from infra.messages import Message
-from infra.rabbitmq import BrokerError, Publisher, Settled
+from infra.rabbitmq import BrokerError, Settled
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,19 @@ IN_HAND_MAX = 1_000  # parcels, waiting ones too
 IN_FLIGHT_MAX = 512  # messages without a confirmation
 CHUNK = 64  # messages written at once
 CONFIRM_SECONDS = 30.0
+
+
+class Publisher(Protocol):
+    """One queue's open way to the broker (`infra.rabbitmq.Publisher`)."""
+
+    closed: "asyncio.Future[object]"
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """What becomes of each is told to the opener's `Settled`. Raises BrokerError: then it must be given up."""
+
+    async def is_blocked(self) -> bool:
+        """Whether the broker has said that it takes nothing now."""
+
 
 OpenPublisher = Callable[[Settled], AbstractAsyncContextManager[Publisher]]
 

@@ -14,24 +14,26 @@ MongoDB is needed to find candidates, not to publish: while it is away, only thi
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 from consumers.backoff import Backoff
 from consumers.processing import claim_name
-from consumers.relay_gauges import Outbox, QueueDepths
+from consumers.relay_gauges import Depths, Outbox
 from domain.application_events import RetryScheduled
 from domain.commands import ApplicationCommands, Loaded
 from domain.errors import Conflict, Overloaded, ReadModelBehind, StoreError
 from domain.event import Cause, RecordedEvent
 from domain.ports import Claims
-from infra.cv_store import CvStore
+from infra.cv_store import CvStore, Named
 from infra.messages import QueueKind
 from infra.mongo import Mongo, MongoNotReplicaSet
 from infra.settings import Settings
-from projections.queries import Queries
+from projections.queries import Answer, Queries
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +45,41 @@ CV_LOOK_SECONDS = 3600.0
 CV_KEPT = timedelta(days=1)
 
 
+class Candidates(Protocol):
+    """What the read models tell. All methods raise a StoreError."""
+
+    async def stuck(self, before: datetime, limit: int) -> Sequence[str]:
+        """Ids of applications that have not ended and whose newest event is older, the oldest first."""
+
+    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
+        """Those of these CVs that a submission names."""
+
+
+class CvRemover(Protocol):
+    async def remove_unused(self, before: datetime, named: Named) -> int:
+        """Removes CVs stored before that time that no submission names. Raises a StoreError."""
+
+
+OpenReads = Callable[[], AbstractAsyncContextManager[tuple[Candidates, CvRemover]]]
+
+
+@asynccontextmanager
+async def open_reads(settings: Settings) -> AsyncIterator[tuple[Candidates, CvRemover]]:
+    """Those of a MongoDB that may be away. Raises MongoNotReplicaSet."""
+    async with Mongo.of(settings) as mongo:
+        yield Queries(mongo, settings.read_wait_seconds), CvStore(mongo)
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """One relay's. `queries` and `cvs` are those of a MongoDB that may be away."""
+    """One relay's."""
 
     commands: ApplicationCommands
     claims: Claims
     outbox: Outbox
-    depths: QueueDepths
-    queries: Queries
-    cvs: CvStore
+    depths: Depths
+    queries: Candidates
+    cvs: CvRemover
     stuck_after: timedelta
 
     async def requeue_stuck(self) -> int:
@@ -105,16 +132,19 @@ def is_stuck(recorded: Sequence[RecordedEvent], before: datetime) -> bool:
 
 
 async def run_reconciler(
-    settings: Settings, commands: ApplicationCommands, claims: Claims, outbox: Outbox, depths: QueueDepths
+    settings: Settings,
+    commands: ApplicationCommands,
+    claims: Claims,
+    outbox: Outbox,
+    depths: Depths,
+    reads: OpenReads,
 ) -> None:
     """For ever, through outages of MongoDB."""
     backoff = Backoff()
     stuck_after = timedelta(seconds=settings.stuck_after_seconds)
     while True:
         try:
-            async with Mongo.of(settings) as mongo:
-                queries = Queries(mongo, settings.read_wait_seconds)
-                cvs = CvStore(mongo)
+            async with reads() as (queries, cvs):
                 reconciler = Reconciler(commands, claims, outbox, depths, queries, cvs, stuck_after)
                 await _look_for_ever(reconciler, settings, backoff)
         except (StoreError, MongoNotReplicaSet) as error:

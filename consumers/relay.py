@@ -19,6 +19,9 @@ Nothing here needs MongoDB but the reconciler, and while that is away only the r
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
@@ -27,18 +30,19 @@ from consumers.claim_keeper import ClaimKeeper, ClaimLost
 from consumers.feed import Feed
 from consumers.followers import DueMessages, Follower
 from consumers.heartbeat import Heartbeat, beat_for_ever
-from consumers.lane import Lane, Progress
+from consumers.lane import Lane, Progress, Publisher
 from consumers.ledger import DueProgress, Ledger
-from consumers.reconciler import run_reconciler
-from consumers.relay_gauges import Outbox, QueueDepths
+from consumers.reconciler import OpenReads, open_reads, run_reconciler
+from consumers.relay_gauges import Depths, Outbox, QueueDepths
 from consumers.together import until_first
 from domain.commands import ApplicationCommands
 from domain.errors import NewerEvent, StoreError
+from domain.ports import Clock
 from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.event_log import EventStore
 from infra.messages import QueueKind, QueueNames
-from infra.rabbitmq import open_publisher
+from infra.rabbitmq import Settled, open_publisher
 from infra.relay_store import LEASE, LeaseLost, RelayStore, create_tables
 from infra.settings import Settings
 
@@ -59,24 +63,55 @@ async def run_relay(
 
     With `from_position`, everything from there on is published again, once this relay has got the lease.
     """
-    relay = _Relay(event_store, settings, f"relay-{uuid4().hex}", from_position)
+    names = queue_names(settings)
+    ports = RelayPorts(
+        clock=SystemClock(),
+        open_publisher=lambda queue, settled: open_publisher(
+            settings.rabbitmq_url, queue, settings.queue_type, settled
+        ),
+        depths=QueueDepths(settings.rabbitmq_url, names),
+        reads=partial(open_reads, settings),
+    )
+    relay = Relay(event_store, settings, f"relay-{uuid4().hex}", ports, from_position)
     await until_first(relay.run(stop), beat_for_ever(heartbeat))
 
 
-class _Relay:
+def queue_names(settings: Settings) -> QueueNames:
+    return QueueNames(
+        processing=settings.application_processing_queue,
+        notifications=settings.middleware_queue,
+        dead_letters=settings.application_dlq,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPorts:
+    """What a relay needs besides the log. `open_publisher` takes a queue's name."""
+
+    clock: Clock
+    open_publisher: Callable[[str, Settled], AbstractAsyncContextManager[Publisher]]
+    depths: Depths
+    reads: OpenReads
+
+
+class Relay:
     """One process: it stands by until it gets the lease, and then publishes while it has it."""
 
-    def __init__(self, event_store: EventStore, settings: Settings, holder: str, from_position: int | None) -> None:
-        self._event_store, self._settings, self._holder = event_store, settings, holder
+    def __init__(
+        self,
+        event_store: EventStore,
+        settings: Settings,
+        holder: str,
+        ports: RelayPorts,
+        from_position: int | None = None,
+    ) -> None:
+        """`holder` names this process, and no other ever."""
+        self._event_store, self._settings, self._holder, self._ports = event_store, settings, holder, ports
         self._from_position = from_position
         self._stands_by = False
         self._store = RelayStore(event_store.database, holder)
-        self._clock = SystemClock()
-        self._names = QueueNames(
-            processing=settings.application_processing_queue,
-            notifications=settings.middleware_queue,
-            dead_letters=settings.application_dlq,
-        )
+        self._clock = ports.clock
+        self._names = queue_names(settings)
 
     async def run(self, stop: asyncio.Event) -> None:
         backoff = Backoff()
@@ -147,11 +182,11 @@ class _Relay:
         settings, claims = self._settings, self._event_store.claims
         policy = RetryPolicy(settings.max_retries, settings.retry_base_delay, settings.retry_max_delay)
         commands = ApplicationCommands(self._event_store.log, self._clock, policy)
-        depths = QueueDepths(settings.rabbitmq_url, self._names)
-        await until_first(depths.watch(), run_reconciler(settings, commands, claims, outbox, depths))
+        depths, reads = self._ports.depths, self._ports.reads
+        await until_first(depths.watch(), run_reconciler(settings, commands, claims, outbox, depths, reads))
 
     def _lane(self, kind: QueueKind, progress: Progress) -> Lane:
         settings, queue = self._settings, self._names.of(kind)
-        opened = partial(open_publisher, settings.rabbitmq_url, queue, settings.queue_type)
+        opened = partial(self._ports.open_publisher, queue)
         enabled = kind is not QueueKind.PROCESSING or settings.async_processing_enabled
         return Lane(queue, opened, progress, enabled=enabled)

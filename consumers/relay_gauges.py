@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aio_pika.abc import AbstractConnection
 
@@ -76,9 +77,19 @@ class Outbox:
             metrics.OUTBOX_OLDEST_SECONDS.set(0)
 
 
+class Depths(Protocol):
+    """How many messages are ready in each queue."""
+
+    async def of(self, kind: QueueKind) -> int | None:
+        """As it is now; None while the broker is away."""
+
+    async def watch(self) -> None:
+        """Shows them for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueDepths:
-    """How many messages are ready in each queue."""
+    """`Depths` as RabbitMQ tells them."""
 
     url: str
     names: QueueNames

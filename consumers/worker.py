@@ -17,7 +17,9 @@ then portal calls are broken off, and what has no end is given back through the 
 import asyncio
 import contextlib
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from consumers.application_run import Tools
@@ -45,7 +47,7 @@ from infra.cv_store import CvStore
 from infra.event_log import EventStore
 from infra.messages import UnreadableMessage, Work, acceptable_correlation_id, read_work
 from infra.mongo import Mongo
-from infra.rabbitmq import BrokerError, Consumer, Delivery, open_consumer
+from infra.rabbitmq import BrokerError, Delivery, open_consumer
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,12 @@ async def _opened_worker(event_store: EventStore, settings: Settings, opened: As
     )
     runs = RunWatch(event_store.log, settings.application_processing_queue)
     processing = Processing(tools, event_store.claims, keeper, CvShelf(CvStore(mongo)), runs)
-    return Worker(settings, processing, runs, watch)
+
+    def consume() -> AbstractAsyncContextManager[Consumer]:
+        queue, prefetch = settings.application_processing_queue, settings.worker_prefetch
+        return open_consumer(settings.rabbitmq_url, queue, settings.queue_type, prefetch)
+
+    return Worker(settings, processing, runs, watch, consume)
 
 
 def _portals(settings: Settings) -> Portals:
@@ -92,12 +99,36 @@ def _portals(settings: Settings) -> Portals:
     )
 
 
+class Consumer(Protocol):
+    """The open deliveries of the processing queue (`infra.rabbitmq.Consumer`). All methods raise BrokerError."""
+
+    async def next(self) -> Delivery:
+        """Waits for the next delivery."""
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        """When this raises, the message comes again."""
+
+    async def stop(self) -> None:
+        """No new deliveries from now on."""
+
+
+OpenConsumer = Callable[[], AbstractAsyncContextManager[Consumer]]
+
+
 class Worker:
     """One worker process."""
 
-    def __init__(self, settings: Settings, processing: Processing, runs: RunWatch, watch: ClaimWatch) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        processing: Processing,
+        runs: RunWatch,
+        watch: ClaimWatch,
+        open_consumer: OpenConsumer,
+    ) -> None:
         self._settings, self._processing, self._runs, self._watch = settings, processing, runs, watch
         self._queue = settings.application_processing_queue
+        self._open_consumer = open_consumer
         self._tools = processing.tools
         self._actor = f"worker:{processing.keeper.holder}"
         self._tasks: set[asyncio.Task[object]] = set()  # one for each message that is not acknowledged
@@ -120,10 +151,7 @@ class Worker:
             await self._finish()
 
     async def _consume(self, stop: asyncio.Event, backoff: Backoff) -> None:
-        settings = self._settings
-        async with open_consumer(
-            settings.rabbitmq_url, self._queue, settings.queue_type, settings.worker_prefetch
-        ) as consumer:
+        async with self._open_consumer() as consumer:
             backoff.reset()
             metrics.WORKER_ACTIVE.set(1, worker_name=metrics.APPLICATION_WORKER)
             logger.info("worker consumes", extra={"event_type": "worker_started", "queue": self._queue})

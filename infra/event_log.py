@@ -1,9 +1,10 @@
 """The event log: SQLite or PostgreSQL by its URL, with leases and room beside it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ from infra.coalesce import Coalescer
 from infra.group_commit import GroupCommit
 from infra.log_database import CommitUncertain, LogAdapter, LogDatabase, Session, StoredAt
 from infra.mapper import EventMapper
-from infra.positions import HeadPosition
+from infra.positions import Head, HeadPosition
 from infra.postgres_log import PostgresLog
 from infra.sqlite_log import SqliteLog
 
@@ -48,7 +49,20 @@ async def open_event_log(url: str, *, pool_size: int = 8, batch_max: int = 256) 
     `pool_size` bounds the connections that read, `batch_max` the events that share a commit.
     Raises ValueError for another URL, StoreUnavailable when it cannot be reached.
     """
-    adapter = _adapter(url, pool_size)
+    async with open_adapter(_adapter(url, pool_size), pool_size=pool_size, batch_max=batch_max) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_adapter(
+    adapter: LogAdapter,
+    *,
+    pool_size: int,
+    batch_max: int,
+    head_of: Callable[[LogAdapter], AbstractAsyncContextManager[Head]] = HeadPosition,
+    sleep: Callable[[float], None] = time.sleep,
+) -> AsyncIterator[EventStore]:
+    """The same over a database of any kind. `sleep` is called in the writer's thread."""
     calls = _Calls(ThreadPoolExecutor(pool_size, "event-log"))
     try:
         await calls.run(adapter.open)
@@ -59,7 +73,7 @@ async def open_event_log(url: str, *, pool_size: int = 8, batch_max: int = 256) 
         database = _Database(adapter, calls)
         await database.create(leases.CREATE)
         mapper = EventMapper()
-        async with GroupCommit(adapter, mapper, batch_max) as writer, HeadPosition(adapter) as head:
+        async with GroupCommit(adapter, mapper, batch_max, sleep) as writer, head_of(adapter) as head:
             yield EventStore(_Log(adapter, mapper, writer, head, calls), leases.Leases(database), database)
     finally:
         await calls.run(adapter.close)
@@ -98,7 +112,7 @@ class _Log:
     """`domain.ports.EventLog` over an adapter."""
 
     def __init__(
-        self, adapter: LogAdapter, mapper: EventMapper, writer: GroupCommit, head: HeadPosition, calls: _Calls
+        self, adapter: LogAdapter, mapper: EventMapper, writer: GroupCommit, head: Head, calls: _Calls
     ) -> None:
         self._adapter, self._mapper, self._writer, self._head, self._calls = adapter, mapper, writer, head, calls
         self._streams: Coalescer[UUID, Sequence[StoredAt]] = Coalescer(self._read_streams, most=STREAMS_AT_ONCE)

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -67,6 +67,7 @@ class GroupCommit:
     adapter: LogAdapter
     mapper: EventMapper
     batch_max: int
+    sleep: Callable[[float], None] = time.sleep  # in the writer's thread
     _waiting: deque[Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _closed: bool = False
@@ -145,7 +146,7 @@ class GroupCommit:
             results = self._guarded(group, one_by_one=True)
         except (StoreError, CommitUncertain) as error:
             results = self._after_failure(group, error)
-        time.sleep(self.adapter.pause_after_commit)
+        self.sleep(self.adapter.pause_after_commit)
         return results
 
     def _guarded(self, group: Sequence[Waiting], *, one_by_one: bool) -> Sequence[Result]:
@@ -178,7 +179,7 @@ class GroupCommit:
     def _find_out(self, group: Sequence[Waiting]) -> Sequence[Result]:
         for attempt in range(LOOK_TRIES):
             if attempt:
-                time.sleep(LOOK_PAUSE_SECONDS)
+                self.sleep(LOOK_PAUSE_SECONDS)
             try:
                 with self.adapter.appending():
                     return [self._what_became_of(waiting) for waiting in group]

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from typing import Protocol
 
 from domain.errors import StoreError
 from infra.log_database import HeadWatcher, LogAdapter
@@ -16,6 +17,13 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+
+
+class Head(Protocol):
+    """Tells readers that there may be something to read."""
+
+    async def wait(self, after: int, timeout: float) -> None:
+        """Returns once the head is beyond `after`, after `timeout` seconds at the latest."""
 
 
 class HeadPosition:

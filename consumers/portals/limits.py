@@ -123,13 +123,14 @@ class LimitedPortal:
     name: str
     entry: PortalEntry
     adapter: Adapter
+    clock: Clock = time.monotonic
     breaker: CircuitBreaker = field(init=False)
     _pace: Pace = field(init=False)
     _places: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.breaker = CircuitBreaker(self.name)
-        self._pace = Pace(self.entry.rate)
+        self.breaker = CircuitBreaker(self.name, self.clock)
+        self._pace = Pace(self.entry.rate, self.clock)
         self._places = asyncio.Semaphore(self.entry.concurrency)
 
     @property
