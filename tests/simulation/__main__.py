@@ -28,15 +28,15 @@ def _outcomes(seeds: Sequence[int]) -> Sequence["Outcome"]:
     return [simulate(seed) for seed in seeds]
 
 
-def _chunks(first: int, seeds: int) -> Iterator[range]:
-    return (range(begin, min(begin + CHUNK, first + seeds)) for begin in range(first, first + seeds, CHUNK))
+def _chunks(first: int, seeds: int, chunk: int) -> Iterator[range]:
+    return (range(begin, min(begin + chunk, first + seeds)) for begin in range(first, first + seeds, chunk))
 
 
 def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = False) -> int:
     """How many seeds broke a promise."""
     began, broken, steps, applications, done = time.monotonic(), 0, 0, 0, count(1)
     with ProcessPoolExecutor(processes) as pool:
-        for outcomes in pool.map(_outcomes, _chunks(first, seeds)):
+        for outcomes in pool.map(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
             for outcome in outcomes:
                 number = next(done)
                 steps += outcome.steps

@@ -4,14 +4,19 @@ from dataclasses import dataclass, field
 from random import Random
 
 STORM_SECONDS = (2.0, 12.0)  # how long things go wrong
-CALM_SECONDS = 0.0
 
-KINDS = ("kill", "fuse", "pause", "stop", "log", "broker", "purge", "view", "drop", "portal", "wakeups")
+KINDS = ("kill", "fuse", "pause", "freeze", "stop", "log", "broker", "purge", "view", "drop", "portal", "wakeups")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that happens at an instant of the storm. `pick` and `seconds` mean something for some kinds only."""
+    """One thing that happens at an instant of the storm. `pick` and `seconds` mean something for some kinds only.
+
+    kill, fuse: a process dies at once, or after some of its steps; pause, freeze: it is stopped at once, or after some
+    of its steps, and goes on later; stop: it is told to stop. log, broker, view, portal: that server is away. purge:
+    the processing queue is emptied; drop: a read model's collection is dropped; wakeups: readers of the log are not
+    told of commits.
+    """
 
     at: float
     kind: str

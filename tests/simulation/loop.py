@@ -28,12 +28,13 @@ class Standstill(Exception):
 
 @dataclass(eq=False, slots=True)
 class Process:
-    """One incarnation of a role. `fuse`: so many steps until it is killed; None: it is not."""
+    """One incarnation of a role. `fuse`: so many steps until it is killed, or frozen for so long; None: it is not."""
 
     name: str
     alive: bool = True
     stopped: bool = False
     fuse: int | None = None
+    frozen_for: float | None = None  # seconds
     waiting: list[asyncio.Handle] = field(default_factory=list)  # what would have run while it was stopped
     at_death: list[Callable[[], None]] = field(default_factory=list)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -74,6 +75,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self.on_death: Callable[[Process], None] = lambda process: None
         self.errors: list[str] = []  # what nobody caught
+        self._made: list[asyncio.Task[Any]] = []  # kept: a coroutine that is thrown away runs its `finally`
         self.set_task_factory(self._new_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._on_error)
 
@@ -126,9 +128,18 @@ class SimLoop(asyncio.BaseEventLoop):
         if process.fuse is not None:
             process.fuse -= 1
             if process.fuse <= 0:
-                self.kill(process)
-                return False
+                return self._burn(process, handle)
         return True
+
+    def _burn(self, process: Process, handle: asyncio.Handle) -> bool:
+        process.fuse = None
+        if process.frozen_for is None:
+            self.kill(process)
+        else:
+            self.stop_process(process)
+            process.waiting.append(handle)
+            self.call_later(process.frozen_for, self.go_on, process, context=OUTSIDE)
+        return False
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
@@ -227,6 +238,7 @@ class SimLoop(asyncio.BaseEventLoop):
         task._number = next(self._numbers)
         task.__init__(work, loop=loop, context=context)  # type: ignore[misc]
         task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._made.append(task)
         return task
 
     def _on_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -236,6 +248,11 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _check_closed(self) -> None:
         """What is thrown away after a run may still call: nobody runs it."""
+
+    def _asyncgen_firstiter_hook(self, agen: object) -> None:
+        """An asynchronous generator that is thrown away is not closed: its process is dead, or the run is over."""
+
+    _asyncgen_finalizer_hook = _asyncgen_firstiter_hook
 
     def _process_events(self, event_list: object) -> None:
         """There are none: nothing here comes from outside."""

@@ -31,7 +31,7 @@ from consumers.run_watch import RunWatch
 from consumers.worker import Worker
 from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
-from domain.errors import ReadModelBehind, StoreUnavailable
+from domain.errors import ReadModelBehind, StoreError, StoreUnavailable
 from domain.retry import RetryPolicy
 from infra.event_log import EventStore, open_adapter
 from infra.settings import Settings
@@ -208,6 +208,8 @@ class World:
                 self.loop.kill(process)
             case "fuse":
                 process.fuse = 1 + int(fault.seconds * 60)
+            case "freeze":
+                process.fuse, process.frozen_for = 1 + int(fault.pick * 1000) % 97, fault.seconds
             case "pause":
                 self.loop.stop_process(process)
                 self._after(fault.seconds, lambda: self.loop.go_on(process))
@@ -273,8 +275,8 @@ class World:
         try:
             async with self._event_store() as store:
                 await running[kind](role, store, clock, holder)
-        except StoreUnavailable:
-            pass  # the store was away at the start
+        except StoreError:
+            pass  # it was away at the start
         except Exception as error:
             self.watch.demand(False, f"{holder} ended by {error!r}")
         if role.process.alive:
@@ -375,15 +377,21 @@ class Outcome:
     told: Sequence[str] = ()
 
 
+gc.collect()
+gc.freeze()  # what is imported stays: the collection after each run need not walk through it
+
+
 def simulate(seed: int, *, trace: bool = False) -> Outcome:
     """One run. The same seed gives the same run, as long as the code is the same and PYTHONHASHSEED is 0."""
     logging.disable(logging.CRITICAL)
+    gc.disable()
     sys.unraisablehook = _unheard
     warnings.simplefilter("ignore", RuntimeWarning)  # "was never awaited"
     try:
         return _simulate(seed, trace)
     finally:
         gc.collect()  # what was dead or is given up is thrown away here, with all that its `finally` tries
+        gc.enable()
         sys.unraisablehook = sys.__unraisablehook__
         logging.disable(logging.NOTSET)
 
