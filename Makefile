@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # What the image's wheels are made with: ours, and that of the one package that is there as source only.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
-.PHONY: help run test cover check check-deploy format fuzz dashboards bench lock clean
+.PHONY: help run test simulate cover check check-deploy format fuzz dashboards bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: $(READY) ## The service with its servers on this machine, and a demo; Ctrl-
 
 test: $(READY) ## All tests, on real servers; ARGS="tests/unit -k retry" for some
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
+
+simulate: $(READY) ## The core, run over fakes that fail, from SEEDS seeds (SEED=n: one of them, told); 1,000 take a minute or two
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 cover: $(READY) ## All tests, and which lines they reach (htmlcov/index.html)
 	$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)

@@ -8,6 +8,6 @@ gives the same run, step by step; nothing here asks the machine's clock, its ran
     log.py        the database of the event log        broker.py   queues        view.py   the read models' store
     portal.py     job portals                          users.py    who submits, retries and cancels
     watch.py      what must be true after every step, and at the end
-    world.py      puts them together                   __main__.py `make simulate`
+    world.py      puts them together                   run.py    one seed        __main__.py  `make simulate`
     planted.py    bugs that are put into the real code, and must be found
 """

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from tests.simulation.planted import plant
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Outcome
+    from tests.simulation.run import Outcome
 
 CHUNK = 20
 TOLD_LINES = 200
 
 
 def _outcomes(seeds: Sequence[int]) -> Sequence["Outcome"]:
-    from tests.simulation.world import simulate
+    from tests.simulation.run import simulate
 
     return [simulate(seed) for seed in seeds]
 
@@ -57,7 +57,7 @@ def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = Fal
 
 
 def run_one(seed: int) -> int:
-    from tests.simulation.world import simulate
+    from tests.simulation.run import simulate
 
     outcome = simulate(seed, trace=True)
     print("\n".join(outcome.told[-TOLD_LINES:]))

@@ -39,6 +39,13 @@ class Chances:
         self.level = self.random.choice((0.0, 0.004, 0.02, 0.08))
         self.until = self.random.uniform(*STORM_SECONDS)
 
+    @classmethod
+    def none(cls) -> "Chances":
+        """Nothing goes wrong."""
+        chances = cls(0)
+        chances.storm, chances.level = False, 0.0
+        return chances
+
     def faults(self) -> list[Fault]:
         """What happens to whole processes and servers, in its order."""
         random = self.random

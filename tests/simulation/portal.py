@@ -26,6 +26,8 @@ class PortalService:
     loop: SimLoop
     chances: Chances
     away: bool = False
+    refusals: float = 0.1  # of the jobs that come
+    busy: float = 0.1
     received: Callable[["PortalService", Submission], None] = lambda service, submission: None
     taken: dict[str, list[str]] = field(default_factory=dict)
 
@@ -35,9 +37,9 @@ class PortalService:
         if self.delivery is Delivery.AT_LEAST_ONCE and submission.idempotency_key in keys:
             return Applied(f"{self.name}-{submission.idempotency_key}")
         drawn = self.chances.random.random()
-        if drawn < 0.1:
+        if drawn < self.refusals or "[reject]" in str(submission.job["title"]):
             return Refused("Position closed")
-        if drawn < 0.2 or self.chances.happens(5):
+        if drawn < self.refusals + self.busy or self.chances.happens(5):
             return NotTaken("503 Service Unavailable", retry_after=self.chances.random.choice((None, 0.2)))
         keys.append(submission.idempotency_key)
         return Applied(f"{self.name}-{submission.idempotency_key}")

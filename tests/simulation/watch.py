@@ -4,7 +4,7 @@ The watch reads what the fakes hold, not what the service says of itself. Each c
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
@@ -52,6 +52,7 @@ class Watch:
     answered: Answered
     log: list[RecordedEvent] = field(default_factory=list)
     streams: dict[UUID, list[RecordedEvent]] = field(default_factory=lambda: defaultdict(list))
+    applications: dict[UUID, Application] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     _mapper: EventMapper = field(default_factory=EventMapper)
     _receipts: Counter[str] = field(default_factory=Counter)
@@ -88,6 +89,9 @@ class Watch:
         self.demand(recorded.version == len(stream) + 1, f"{recorded.stream_id} has a gap at {recorded.version}")
         self.log.append(recorded)
         stream.append(recorded)
+        if recorded.event.NAME.startswith("application."):
+            id = recorded.stream_id
+            self.applications[id] = self.applications.get(id, Application(id)).after(recorded.event)
         if isinstance(recorded.event, JobApplied):
             applied = [one for one in stream if isinstance(one.event, JobApplied)]
             mine = [one for one in applied if cast(JobApplied, one.event).position == recorded.event.position]
@@ -127,8 +131,7 @@ class Watch:
         if queue != self.names.processing:
             return
         work = orjson.loads(message.body)
-        stream = self.streams.get(UUID(work["application_id"]), [])
-        application = Application.fold(UUID(work["application_id"]), (one.event for one in stream))
+        application = self.applications[UUID(work["application_id"])]
         followed = application.ended or application.queued_version > work["version"]
         self.demand(followed, f"{message.message_id} was acknowledged before anything followed from it")
 
@@ -136,7 +139,7 @@ class Watch:
         """Called before the portal decides."""
         entry = submission.entry_id
         id = UUID(submission.application_id)
-        position = _position_of(submission, self.streams[id])
+        position = _position_of(submission, self.applications[id])
         stream = [one.event for one in self.streams[id]]
         attempts = [event for event in stream if isinstance(event, JobAttempted) and event.position == position]
         self._receipts[entry] += 1
@@ -168,7 +171,7 @@ class Watch:
 
     def at_rest(self) -> str | None:
         """What is not yet done, if something is."""
-        for id, application in self.applications().items():
+        for id, application in self.applications.items():
             if not application.ended:
                 return f"application {id} has not ended: {application.status}"
         head = self.server.head
@@ -191,13 +194,6 @@ class Watch:
         for model in self.view.models:
             self._read_model(model)
 
-    def applications(self) -> Mapping[UUID, Application]:
-        return {
-            id: Application.fold(id, (one.event for one in stream))
-            for id, stream in self.streams.items()
-            if isinstance(stream[0].event, ApplicationSubmitted)
-        }
-
     def _keys(self) -> None:
         for key, answers in self.answered.by_key.items():
             self.demand(len(answers) == 1, f"the idempotency key {key} got the answers {sorted(answers)}")
@@ -211,7 +207,7 @@ class Watch:
 
     def _portals(self) -> None:
         taken = {entry for portal in self.portals for entry, keys in portal.taken.items() if keys}
-        for id, application in self.applications().items():
+        for id, application in self.applications.items():
             for position, job in enumerate(application.jobs, 1):
                 entry = application.entry_id(position)
                 if job.applied:
@@ -249,8 +245,7 @@ class Watch:
             self.demand(same, f"{model.NAME} has {found.get(id)} where the log makes {expected.get(id)}")
 
 
-def _position_of(submission: Submission, stream: Sequence[RecordedEvent]) -> int:
-    application = Application.fold(UUID(submission.application_id), (one.event for one in stream))
+def _position_of(submission: Submission, application: Application) -> int:
     for position in range(1, len(application.jobs) + 1):
         if application.entry_id(position) == submission.entry_id:
             return position

@@ -1,24 +1,16 @@
 """One run: the servers, the processes on them, the users, and what goes wrong."""
 
 import asyncio
-import contextlib
-import gc
-import logging
-import sys
-import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from consumers.application_run import Tools
 from consumers.backoff import Backoff
 from consumers.claim_keeper import ClaimKeeper
 from consumers.claim_watch import ClaimWatch
 from consumers.cv_shelf import CvShelf
-from consumers.documents import DocumentRequest, WrittenDocuments
 from consumers.halt import Halt
 from consumers.late_results import LateResults
 from consumers.portals import Delivery, Portal
@@ -31,19 +23,18 @@ from consumers.run_watch import RunWatch
 from consumers.worker import Worker
 from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
-from domain.errors import ReadModelBehind, StoreError, StoreUnavailable
+from domain.errors import StoreError
 from domain.retry import RetryPolicy
 from infra.event_log import EventStore, open_adapter
 from infra.settings import Settings
-from projections import status
 from projections.projector import Projector
-from projections.queries import Answer
 from projections.read_models import READ_MODELS
 from tests.simulation.broker import Broker, SimDepths
 from tests.simulation.chances import Chances, Fault
-from tests.simulation.log import EPOCH, LogServer, SimHead, SimLog
-from tests.simulation.loop import OUTSIDE, Killed, Process, SimLoop, Standstill
+from tests.simulation.log import LogServer, SimHead, SimLog
+from tests.simulation.loop import OUTSIDE, Killed, Process, SimLoop
 from tests.simulation.portal import PortalService, SimAdapter
+from tests.simulation.stand_ins import NoCvs, Reads, SimClock, Writer, no_text
 from tests.simulation.users import Answered, Api, User
 from tests.simulation.view import SimView, ViewServer
 from tests.simulation.watch import Violation, Watch
@@ -63,60 +54,6 @@ SETTINGS = Settings(
 )
 POLICY = RetryPolicy(SETTINGS.max_retries, SETTINGS.retry_base_delay, SETTINGS.retry_max_delay)
 ROLES = ("api-1", "api-2", "projector-1", "projector-2", "relay-1", "relay-2", "worker-1", "worker-2", "worker-3")
-
-
-class SimClock:
-    """`domain.ports.Clock` of one process, whose clock may go ahead or behind. Ids count up."""
-
-    def __init__(self, loop: SimLoop, process: int, skew: float) -> None:
-        self._loop, self._process, self._skew = loop, process, skew
-        self._ids = 0
-
-    def now(self) -> datetime:
-        milliseconds = int((EPOCH + self._loop.time() + self._skew) * 1000)
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-    def new_id(self, at: datetime) -> UUID:
-        self._ids += 1
-        random = self._process << 32 | self._ids
-        return UUID(int=round(at.timestamp() * 1000) << 80 | 0x7 << 76 | 0b10 << 62 | random)
-
-
-class Writer:
-    """`consumers.documents.DocumentWriter`."""
-
-    async def write(self, request: DocumentRequest) -> WrittenDocuments:
-        return WrittenDocuments({"for": request.job["title"]}, None)
-
-
-class NoCvs:
-    """Where CVs are kept: there are none."""
-
-    async def read(self, cv_id: str) -> bytes | None:
-        return None
-
-    async def remove_unused(self, before: datetime, named: object) -> int:
-        return 0
-
-
-@dataclass(slots=True)
-class Reads:
-    """`consumers.reconciler.Candidates` over the read models in memory."""
-
-    view: ViewServer
-
-    async def stuck(self, before: datetime, limit: int) -> Sequence[str]:
-        await asyncio.sleep(self.view.chances.latency())
-        if self.view.away or self.view.chances.happens():
-            raise StoreUnavailable("MongoDB cannot be reached")
-        build = self.view.live_build(status.NAME)
-        if build is None:
-            raise ReadModelBehind("The read model status is being built")
-        waiting = [(doc["waiting_since"], id) for id, doc in build.documents.items() if doc.get("waiting_since")]
-        return [id for since, id in sorted(waiting) if since < before][:limit]
-
-    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
-        return Answer(set(), 0)
 
 
 @dataclass(slots=True)
@@ -316,7 +253,7 @@ class World:
                 commands=ApplicationCommands(store.log, clock, POLICY),
                 find_portal=lambda name: portals.get(name or ""),
                 writer=Writer(),
-                read_cv=_no_text,
+                read_cv=no_text,
                 halt=Halt(),
                 late=LateResults(),
                 store_backoff=Backoff(),
@@ -359,61 +296,3 @@ class World:
     def _received(self, service: PortalService, submission: Any) -> None:
         self.tell(f"{service.name} is sent {submission.idempotency_key[-14:]}")
         self.watch.received(service, submission)
-
-
-async def _no_text(pdf: bytes) -> str | None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one seed gave: `violation` is None for a clean run."""
-
-    seed: int
-    violation: str | None
-    steps: int
-    seconds: float
-    applications: int
-    told: Sequence[str] = ()
-
-
-gc.collect()
-gc.freeze()  # what is imported stays: the collection after each run need not walk through it
-
-
-def simulate(seed: int, *, trace: bool = False) -> Outcome:
-    """One run. The same seed gives the same run, as long as the code is the same and PYTHONHASHSEED is 0."""
-    logging.disable(logging.CRITICAL)
-    gc.disable()
-    sys.unraisablehook = _unheard
-    warnings.simplefilter("ignore", RuntimeWarning)  # "was never awaited"
-    try:
-        return _simulate(seed, trace)
-    finally:
-        gc.collect()  # what was dead or is given up is thrown away here, with all that its `finally` tries
-        gc.enable()
-        sys.unraisablehook = sys.__unraisablehook__
-        logging.disable(logging.NOTSET)
-
-
-def _unheard(unraisable: object) -> None:
-    """Coroutines that are thrown away in the middle complain: that is what a kill is."""
-
-
-def _simulate(seed: int, trace: bool) -> Outcome:
-    chances = Chances(seed)
-    loop = SimLoop(chances.latency)
-    world = World(chances, loop, trace)
-    asyncio.set_event_loop(loop)
-    violation: str | None = None
-    try:
-        loop.run_until_complete(world.run())
-    except Violation as error:
-        violation = str(error)
-    except Standstill:
-        violation = "nothing moves any more"
-    finally:
-        asyncio.set_event_loop(None)
-        with contextlib.suppress(RuntimeError):
-            loop.close()
-    return Outcome(seed, violation, loop.steps, loop.time(), len(world.watch.applications()), world.told)
