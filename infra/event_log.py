@@ -49,7 +49,7 @@ async def open_event_log(url: str, *, pool_size: int = 8, batch_max: int = 256) 
     `pool_size` bounds the connections that read, `batch_max` the events that share a commit.
     Raises ValueError for another URL, StoreUnavailable when it cannot be reached.
     """
-    async with open_adapter(_adapter(url, pool_size), pool_size=pool_size, batch_max=batch_max) as opened:
+    async with open_adapter(log_adapter(url, pool_size), pool_size=pool_size, batch_max=batch_max) as opened:
         yield opened
 
 
@@ -80,7 +80,8 @@ async def open_adapter(
         calls.end()
 
 
-def _adapter(url: str, pool_size: int) -> LogAdapter:
+def log_adapter(url: str, pool_size: int) -> LogAdapter:
+    """The adapter for a URL, not yet open. Raises ValueError for another one."""
     kind, _, rest = url.partition("://")
     if kind == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return SqliteLog(Path(rest[1:]), pool_size)

@@ -1,5 +1,6 @@
 """Events to and from the bytes that the event log keeps, under a stable name."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,10 @@ class EventMapper:
     def event_id(self, state: bytes) -> UUID:
         """The id in stored bytes, whatever event they hold."""
         return UUID(orjson.loads(state)["metadata"]["event_id"])
+
+    def occurred_at(self, state: bytes) -> datetime:
+        """When, as stored bytes tell it, whatever event they hold."""
+        return datetime.fromisoformat(orjson.loads(state)["metadata"]["at"])
 
     def _event(self, name: str, version: int, data: dict[str, Any]) -> Event:
         cls = Event.BY_NAME.get(name)

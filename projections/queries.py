@@ -28,6 +28,7 @@ from projections.mongo_view import CHECKPOINT
 from projections.overviews import AllBatches, ApplicationFilters
 from projections.pages import BadCursor, Filters, PageQuery, Selection, cursor_of, order_in, parts
 from projections.parked import parked_id
+from projections.past import fold_entries, fold_status, up_to
 from projections.read_model import Document
 from projections.standing import Standing, State, standings
 from projections.stored_updates import History, Update, UpdateId
@@ -51,7 +52,9 @@ __all__ = [
     "UpdateFeed",
     "UpdateId",
     "fold_batch",
+    "fold_entries",
     "fold_status",
+    "up_to",
 ]
 
 T = TypeVar("T")
@@ -87,14 +90,6 @@ class _Read(Generic[T]):
     value: T
     position: int
     parked: bool = False  # the position does not move until an operator decides
-
-
-def fold_status(recorded: Sequence[RecordedEvent]) -> Mapping[str, Any] | None:
-    """The `status` document of an application from its stream, for who reads the log itself."""
-    docs: dict[str, Document] = {}
-    for one in recorded:
-        status.apply(one, docs)
-    return docs.get(recorded[0].stream_id.hex) if recorded else None
 
 
 def fold_batch(recorded: Iterable[RecordedEvent]) -> Mapping[str, Any] | None:

@@ -1,0 +1,63 @@
+"""The audit commands and their options. What one does is in the module that it calls."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.client.commands import Json, group, output_of, settings_of
+
+if TYPE_CHECKING:
+    from api.cli.audit.log import Moment
+
+app = group("The event log as evidence: what happened, and whether anybody has changed it since.")
+
+Id = Annotated[str, typer.Argument(metavar="APPLICATION_ID", help="As `apps list` prints it.")]
+
+
+@app.command()
+def trail(context: typer.Context, application_id: Id, json: Json = False) -> None:
+    """Show every event of an application. With --json, one object a line, with all that the event holds."""
+    from api.cli.audit.log import opened_log, stream_of
+    from api.cli.audit.trail import show
+    from infra.settings import load_settings
+
+    output = output_of(settings_of(context, as_json=json))
+    with opened_log(load_settings()) as log:
+        found = stream_of(log, application_id)
+    show(application_id, found, output)
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    application_id: Id,
+    at: Annotated[
+        str, typer.Option("--at", metavar="TIME|POSITION", help="Digits are a position, anything else a time (UTC).")
+    ],
+    json: Json = False,
+) -> None:
+    """Show where an application stood at a time, or at a position of the log."""
+    from api.cli.audit.log import opened_log, position_of, stream_of
+    from api.cli.audit.replay import parts, replayed
+    from api.cli.ending import CommandFailed
+    from infra.mapper import EventMapper
+    from infra.settings import load_settings
+
+    wanted = _moment(at, "--at")
+    output = output_of(settings_of(context, as_json=json))
+    with opened_log(load_settings()) as log:
+        position, to_recorded = position_of(log, wanted), EventMapper().to_recorded_event
+        recorded = [to_recorded(stored, there) for stored, there in stream_of(log, application_id)]
+    body = replayed(recorded, position)
+    if body is None:
+        raise CommandFailed(f"Application not found: {application_id} (at position {position})")
+    output.show(body, parts)
+
+
+def _moment(text: str, option: str) -> "Moment":
+    from api.cli.audit.log import moment
+
+    try:
+        return moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, or a position", param_hint=option) from None
