@@ -36,6 +36,7 @@ class EventStore:
     log: EventLog
     claims: Claims
     database: LogDatabase
+    stored: "StoredEvents"
 
     async def ping(self) -> None:
         """Raises a StoreError when the store does not answer."""
@@ -74,7 +75,8 @@ async def open_adapter(
         await database.create(leases.CREATE)
         mapper = EventMapper()
         async with GroupCommit(adapter, mapper, batch_max, sleep) as writer, head_of(adapter) as head:
-            yield EventStore(_Log(adapter, mapper, writer, head, calls), leases.Leases(database), database)
+            log = _Log(adapter, mapper, writer, head, calls)
+            yield EventStore(log, leases.Leases(database), database, StoredEvents(adapter, calls))
     finally:
         await calls.run(adapter.close)
         calls.end()
@@ -146,6 +148,17 @@ class _Log:
 
     def _recorded(self, stored: Sequence[StoredAt]) -> Sequence[RecordedEvent]:
         return [self._mapper.to_recorded_event(event, position) for event, position in stored]
+
+
+class StoredEvents:
+    """The log as it is stored, for who follows it without asking what the events say."""
+
+    def __init__(self, adapter: LogAdapter, calls: _Calls) -> None:
+        self._adapter, self._calls = adapter, calls
+
+    async def read(self, after: int, limit: int) -> Sequence[StoredAt]:
+        """As `EventLog.read`. Raises a StoreError."""
+        return await self._calls.run(lambda: self._adapter.select_after(after, limit))
 
 
 class _Database:

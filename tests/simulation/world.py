@@ -304,7 +304,7 @@ class World:
         await projector.run(self, role.stop)
 
     async def _relay(self, role: Role, store: EventStore, clock: SimClock, holder: str) -> None:
-        ports = RelayPorts(clock, self.broker.open_publisher, SimDepths(self.broker), self._reads)
+        ports = RelayPorts(clock, self.broker.open_publisher, SimDepths(self.broker), self._reads, seal=_never_seals)
         await Relay(store, SETTINGS, holder, ports).run(role.stop)
 
     async def _worker(self, role: Role, store: EventStore, clock: SimClock, holder: str) -> None:
@@ -359,6 +359,11 @@ class World:
     def _received(self, service: PortalService, submission: Any) -> None:
         self.tell(f"{service.name} is sent {submission.idempotency_key[-14:]}")
         self.watch.received(service, submission)
+
+
+async def _never_seals() -> None:
+    """Sealing writes files, and hands nothing on: it is no part of what is simulated."""
+    await asyncio.Event().wait()
 
 
 async def _no_text(pdf: bytes) -> str | None:
