@@ -14,8 +14,6 @@ that cover them. For that, a copy of the checkpoints must be where the same hand
 import hashlib
 import re
 import struct
-from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +30,7 @@ START = "0" * 64  # in place of what is before the first one
 CONTEXT = b"application manager, checkpoint 1\n"  # so that no other text of ours can be taken for one
 _HEAD = struct.Struct(">q16sqII")  # position, stream, version, bytes of the type, bytes of the state
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
 
 
 def canonical(stored: StoredEvent, position: int) -> bytes:
@@ -72,7 +71,7 @@ class Checkpoint:
     previous: str
     at: str  # UTC, ISO 8601
     key_id: str
-    signature: str = ""  # base64
+    signature: str = ""  # 128 hexadecimal digits
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
@@ -106,11 +105,8 @@ class Checkpoint:
         return CONTEXT + orjson.dumps(asdict(replace(self, signature="")))
 
     def signed_by(self, key: PublicKey) -> bool:
-        try:
-            signature = b64decode(self.signature, validate=True)
-        except NotBase64:
-            return False
-        return key.signed(self.content, signature)
+        """Only as it was written: hexadecimal digits have one form, base64 has several."""
+        return bool(_SIGNATURE.fullmatch(self.signature)) and key.signed(self.content, bytes.fromhex(self.signature))
 
 
 def sealed(last: Checkpoint | None, events: Sequence[StoredAt], key: SigningKey, at: datetime) -> Checkpoint:
@@ -126,4 +122,4 @@ def sealed(last: Checkpoint | None, events: Sequence[StoredAt], key: SigningKey,
         at=at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         key_id=key.public.id,
     )
-    return replace(unsigned, signature=b64encode(key.sign(unsigned.content)).decode())
+    return replace(unsigned, signature=key.sign(unsigned.content).hex())

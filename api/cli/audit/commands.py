@@ -1,5 +1,6 @@
 """The audit commands and their options. What one does is in the module that it calls."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +53,44 @@ def replay(
     if body is None:
         raise CommandFailed(f"Application not found: {application_id} (at position {position})")
     output.show(body, parts)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", metavar="FILE", help="Instead of the half of AUDIT_SIGNING_KEY.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check that the log is whole, readable and legal, and as its signed checkpoints say; exit code 1 if not."""
+    from api.cli.audit import verify as verifying
+    from api.cli.audit.log import opened_log
+    from api.cli.ending import CommandFailed
+    from infra.settings import load_settings
+
+    output, settings = output_of(settings_of(context, as_json=json)), load_settings()
+    keys, lines = verifying.keys_of(settings, public_key), verifying.folder_lines(settings)
+    with opened_log(settings) as log:
+        body = verifying.verify_log(log, lines, keys, "the log")
+    output.show(body, verifying.parts)
+    if not body["ok"]:
+        raise CommandFailed(f"{body['problems']} problems were found in {body['source']}")
+
+
+@app.command("public-key")
+def public_key(context: typer.Context, json: Json = False) -> None:
+    """Print the key that checkpoints are checked with, for those who check them elsewhere."""
+    from api.cli.ending import CommandFailed
+    from infra.audit_keys import AuditKeyError, signing_key
+    from infra.settings import load_settings
+
+    output = output_of(settings_of(context, as_json=json))
+    try:
+        key = signing_key(load_settings().audit_signing_key).public
+    except AuditKeyError as error:
+        raise CommandFailed(str(error)) from None
+    output.show({"key_id": key.id, "public_key": key.pem}, lambda body: [body["public_key"].rstrip()])
 
 
 def _moment(text: str, option: str) -> "Moment":

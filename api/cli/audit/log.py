@@ -1,6 +1,7 @@
 """The event log as operators' commands read it: by its adapter, without the roles' machinery."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from infra.log_times import position_at
 from infra.settings import Settings
 
 CONNECTIONS = 2
+BATCH = 1_000  # events
+BEFORE_ALL = -(2**63)  # SQLite would take an event at a position that is none of ours
 
 
 @contextmanager
@@ -36,6 +39,20 @@ def opened_log(settings: Settings) -> Iterator[LogAdapter]:
         raise CommandFailed(f"EVENT_STORE cannot be used: {_reason(error)}") from None
     except NewerEvent as error:
         raise CommandFailed(str(error)) from None
+
+
+def events_of(adapter: LogAdapter, after: int, until: int) -> Iterator[Sequence[StoredAt]]:
+    """The events after one position up to another, in batches; the next one is read while the last is worked on."""
+    with ThreadPoolExecutor(1, "audit") as reader:
+        reading = reader.submit(adapter.select_after, after, BATCH)
+        while found := reading.result():
+            last = found[-1][1]
+            if last < until:
+                reading = reader.submit(adapter.select_after, last, BATCH)
+                yield found
+            else:
+                yield [event for event in found if event[1] <= until]
+                return
 
 
 def stream_of(adapter: LogAdapter, text: str) -> Sequence[StoredAt]:
