@@ -68,7 +68,11 @@ class _Part:
 
 
 class Chain:
-    """Takes the events of the log in its order. `sealed` counts those that were found as they were sealed."""
+    """Takes the events of the log in its order.
+
+    `sealed` counts those that were found as they were sealed, `unsealed` those behind the last checkpoint, `skipped`
+    those that the first one cannot tell of.
+    """
 
     def __init__(self, checkpoints: Sequence[Checkpoint], findings: Findings, *, whole: bool = True) -> None:
         """Without `whole`, what is before the first checkpoint is not looked at."""
@@ -77,12 +81,15 @@ class Chain:
         self._parts = iter([_Part(before, until) for before, until in zip(befores, untils, strict=False)])
         self._findings = findings
         self._after = 0 if whole or not checkpoints else checkpoints[0].position
-        self.sealed = self.unsealed = 0
+        self.sealed = self.unsealed = self.skipped = 0
         self._next_part()
 
     def add(self, events: Sequence[StoredAt]) -> None:
         """In the order of their positions."""
-        left = events[bisect_right(events, self._after, key=_position) :] if self._after else events
+        left = events
+        if self._after:
+            left = events[bisect_right(events, self._after, key=_position) :]
+            self.skipped += len(events) - len(left)
         while left and self._part is not None:
             end = bisect_right(left, self._part.until.position, key=_position)
             if self._digest is not None:

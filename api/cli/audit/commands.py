@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 app = group("The event log as evidence: what happened, and whether anybody has changed it since.")
 
+STDOUT = Path("-")
+
 Id = Annotated[str, typer.Argument(metavar="APPLICATION_ID", help="As `apps list` prints it.")]
 
 
@@ -56,8 +58,52 @@ def replay(
 
 
 @app.command()
+def export(
+    context: typer.Context,
+    from_: Annotated[str | None, typer.Option("--from", metavar="TIME|POSITION", help="From then or there on.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="TIME|POSITION", help="Until then or there.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only events that concern this user.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.jsonl", help="Where to; - is standard output.")
+    ] = STDOUT,
+    json: Json = False,
+) -> None:
+    """Export the log, or a part of it, as JSON Lines. Interrupted, the same command goes on."""
+    from api.cli.audit import export as exporting
+    from api.cli.audit.jsonl import Header
+    from api.cli.audit.log import opened_log, positions_between
+    from api.cli.audit.verify import folder_lines
+    from infra.settings import load_settings
+
+    _check_type(type_)
+    begin = None if from_ is None else _moment(from_, "--from")
+    end = None if to is None else _moment(to, "--to")
+    told, settings = output_of(settings_of(context, as_json=json)), load_settings()
+    lines = folder_lines(settings)
+    with opened_log(settings) as log:
+        header = Header(*positions_between(log, begin, end), user, type_)
+        if output == STDOUT:
+            exporting.export_to_stdout(log, header, lines)
+            return
+        part, resumed = exporting.export_to_file(log, header, lines, output)
+    body = {"file": str(output), "events": part.events, "complete": header.complete, "resumed": resumed}
+    told.show(body, lambda body: [exporting.summary(body)])
+
+
+def _check_type(name: str | None) -> None:
+    from infra.event_schemas import released
+
+    if name is not None and name not in released():
+        raise typer.BadParameter(f"there is no event {name}; there are {', '.join(released())}", param_hint="--type")
+
+
+@app.command()
 def verify(
     context: typer.Context,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="An export instead of the log; no server is needed.")
+    ] = None,
     public_key: Annotated[
         Path | None, typer.Option("--public-key", metavar="FILE", help="Instead of the half of AUDIT_SIGNING_KEY.")
     ] = None,
@@ -66,13 +112,18 @@ def verify(
     """Check that the log is whole, readable and legal, and as its signed checkpoints say; exit code 1 if not."""
     from api.cli.audit import verify as verifying
     from api.cli.audit.log import opened_log
+    from api.cli.audit.offline import verify_export
     from api.cli.ending import CommandFailed
     from infra.settings import load_settings
 
     output, settings = output_of(settings_of(context, as_json=json)), load_settings()
-    keys, lines = verifying.keys_of(settings, public_key), verifying.folder_lines(settings)
-    with opened_log(settings) as log:
-        body = verifying.verify_log(log, lines, keys, "the log")
+    keys = verifying.keys_of(settings, public_key)
+    if export is not None:
+        body = verify_export(export, keys, verifying.named_copy(settings))
+    else:
+        lines = verifying.folder_lines(settings)
+        with opened_log(settings) as log:
+            body = verifying.verify_log(log, lines, keys, "the log")
     output.show(body, verifying.parts)
     if not body["ok"]:
         raise CommandFailed(f"{body['problems']} problems were found in {body['source']}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -51,7 +51,8 @@ def events_of(adapter: LogAdapter, after: int, until: int) -> Iterator[Sequence[
                 reading = reader.submit(adapter.select_after, last, BATCH)
                 yield found
             else:
-                yield [event for event in found if event[1] <= until]
+                if rest := [event for event in found if event[1] <= until]:
+                    yield rest
                 return
 
 
@@ -91,6 +92,18 @@ def position_of(adapter: LogAdapter, wanted: Moment) -> int:
     if wanted > head:
         raise CommandFailed(f"position {wanted} is beyond the newest event, {head}")
     return wanted
+
+
+def positions_between(adapter: LogAdapter, begin: Moment | None, end: Moment | None) -> tuple[int | None, int | None]:
+    """The first and the last position between two moments, both included; None for no limit. Raises CommandFailed."""
+    last = None if end is None else position_of(adapter, end)
+    if begin is None:
+        return None, last
+    before = begin - timedelta(milliseconds=1) if isinstance(begin, datetime) else begin - 1
+    first = max(position_of(adapter, before), 0) + 1
+    if last is not None and first > last:
+        raise CommandFailed("--from is after --to")
+    return (first if first > 1 else None), last
 
 
 def _reason(error: BaseException) -> str:

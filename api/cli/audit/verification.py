@@ -55,10 +55,12 @@ class Verification:
         self.last = last
         self.events += len(events)
 
-    def end(self) -> None:
-        """No more events come."""
+    def end(self, *, complete: bool = True) -> None:
+        """No more events come. `complete`: there are no more."""
         if self.chain is not None:
             self.chain.end()
+        if not complete:
+            return
         for stream, life in self._lives.items():
             if problem := life.end():
                 self.findings.add(f"stream {UUID(int=stream).hex} {problem}")

@@ -43,6 +43,12 @@ def folder_lines(settings: Settings) -> list[Line]:
         raise CommandFailed(message) from None
 
 
+def named_copy(settings: Settings) -> list[Line] | None:
+    """What AUDIT_CHECKPOINT_DIR names, if it does: what is under .data/ here may be of another service."""
+    default = Settings.model_fields["audit_checkpoint_dir"].default
+    return None if settings.audit_checkpoint_dir == default else folder_lines(settings)
+
+
 def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, PublicKey], source: str) -> Body:
     """The checkpoints must have been read before the log, which goes on meanwhile."""
     findings = Findings()
@@ -71,6 +77,7 @@ def report(source: str, verification: Verification, checkpoints: list[Checkpoint
         "checkpoints": len(checkpoints) if chain else None,
         "sealed_events": chain.sealed if chain else None,
         "unsealed_events": chain.unsealed if chain else None,
+        "skipped_events": chain.skipped if chain else None,
         "sealed_until": checkpoints[-1].position if chain and checkpoints else None,
         "sealed_at": checkpoints[-1].at if chain and checkpoints else None,
         "checked_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -86,6 +93,8 @@ def parts(body: Body) -> Parts:
         yield f"this is a part of the log ({plain(body['part'])}): {body['not_checked']}"
     if body["checkpoints"] is not None:
         yield f"{body['sealed_events']} are as {body['checkpoints']} checkpoints sealed them"
+    if body["skipped_events"]:
+        yield f"{body['skipped_events']} are before the first checkpoint that is here, and cannot be held against it"
     if body["unsealed_events"]:
         since = f"since the last checkpoint, {when(body['sealed_at'])}" if body["sealed_at"] else "yet"
         yield f"{body['unsealed_events']} are not sealed {since}"
