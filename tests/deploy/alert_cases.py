@@ -141,6 +141,7 @@ CASES = {
         [series("queue_publish_failures_total", "7+0", queue_name="application_dlq")],
     ),
     "OutboxStuck": gauge("outbox_oldest_seconds", 61, 60),
+    "AuditNotSealed": gauge("audit_unsealed_seconds", 301, 300),
     "ProjectionLagging": gauge("projection_lag_seconds", 31, 30, projection="status"),
     "RoleStuck": Case(
         [turns(worker="0+0"), turns(relay="0+0"), turns(projector="0+0"), turns(worker=""), turns(projector=""), {}],
