@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -17,6 +18,7 @@ from infra import leases
 from infra.coalesce import Coalescer
 from infra.group_commit import GroupCommit
 from infra.log_database import CommitUncertain, LogAdapter, LogDatabase, Session, StoredAt
+from infra.log_times import position_at
 from infra.mapper import EventMapper
 from infra.positions import Head, HeadPosition
 from infra.postgres_log import PostgresLog
@@ -131,6 +133,9 @@ class _Log:
 
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         return await self._calls.run(lambda: self._recorded(self._adapter.select_after(after, limit)))
+
+    async def position_at(self, at: datetime) -> int:
+        return await self._calls.run(lambda: position_at(self._adapter, at))
 
     async def head(self) -> int:
         return await self._calls.run(self._adapter.head)

@@ -141,13 +141,13 @@ CASES = {
         [series("queue_publish_failures_total", "7+0", queue_name="application_dlq")],
     ),
     "OutboxStuck": gauge("outbox_oldest_seconds", 61, 60),
-    "AuditNotSealed": gauge("audit_unsealed_seconds", 301, 300),
     "ProjectionLagging": gauge("projection_lag_seconds", 31, 30, projection="status"),
     "RoleStuck": Case(
         [turns(worker="0+0"), turns(relay="0+0"), turns(projector="0+0"), turns(worker=""), turns(projector=""), {}],
         [turns(), turns(worker="0+59.9")],
     ),
     "StreamsParked": gauge("parked_streams", 1, 0, projection="applied"),
+    "AuditNotSealed": gauge("audit_unsealed_seconds", 301, 300),
     "HighRateLimitViolations": Case([requests(0, 630, code="429")], [requests(9000, 570, code="429")]),
     "HighRateLimitExceeded": Case(
         [series("rate_limit_exceeded_total", "0+21", endpoint="/applied")],
