@@ -40,6 +40,7 @@ from api.keys import (
     EVENT_LOG,
     FORMS,
     LEASES,
+    PAST,
     PUBLISH_RATES,
     QUERIES,
     SETTINGS,
@@ -61,7 +62,7 @@ from infra.mongo import Mongo
 from infra.rate_storage import RateLimitStorage
 from infra.settings import Settings
 from infra.tokens import Tokens
-from projections.queries import Queries
+from projections.queries import Past, Queries
 
 OPERATIONS = (
     *root.operations,
@@ -109,6 +110,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[COMMANDS] = ApplicationCommands(deps.log, deps.clock, policy)
     app[BATCH_COMMANDS] = BatchCommands(deps.log, deps.clock)
     app[QUERIES] = deps.queries
+    app[PAST] = Past(deps.log, deps.queries)
     app[CVS] = deps.cvs
     app[TOKENS] = deps.tokens
     app[CLOCK] = deps.clock

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from api.cv_upload import store_cv
-from api.errors import SUBMISSION_ERRORS
+from api.errors import SUBMISSION_ERRORS, ValidationFailed
 from api.form_fields import Holds, Json, Pdf, Style
 from api.forms import Form
 from api.idempotency import guard_of
@@ -15,8 +15,9 @@ from api.ids import ApplicationId, StatusUrl
 from api.jobs import JobsDocument, parse_jobs
 from api.keys import CLAIMS, COMMANDS, CORRELATION_ID, SETTINGS
 from api.operations import Answer, Bucket, Operations
-from api.ownership import EntryId, find_status
+from api.ownership import EntryId, find_status, find_status_at
 from api.rate_limits import applications_counted
+from api.time_travel import Past, position_of
 from domain.application_events import Status
 from domain.commands import Submitted
 from domain.errors import ApplicationNotFound, JobNotFound
@@ -81,12 +82,17 @@ async def submit(request: web.Request, form: SubmissionForm) -> Answer[Submitted
 @operations.get(
     "/applications/{application_id}/status",
     answers=StatusView,
-    errors=(ApplicationNotFound, JobNotFound),
+    query=Past,
+    errors=(ApplicationNotFound, JobNotFound, ValidationFailed),
     reads=True,
 )
-async def get_status(request: web.Request) -> Answer[StatusView]:
+async def get_status(request: web.Request, query: Past) -> Answer[StatusView]:
     """Where one of the caller's applications stands. Its entries' ids are accepted too."""
-    found = await find_status(request, EntryId.parse(request.match_info["application_id"]))
+    id = EntryId.parse(request.match_info["application_id"])
+    if query.as_of is None:
+        found = await find_status(request, id)
+    else:
+        found = await find_status_at(request, id, await position_of(request, query.as_of))
     return Answer(StatusView.model_validate(found.value), found.position)
 
 

@@ -13,13 +13,14 @@ from domain.ports import Clock, EventLog
 from infra.cv_store import CvStore
 from infra.settings import Settings
 from infra.tokens import Claims, Tokens
-from projections.queries import Queries
+from projections.queries import Past, Queries
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 EVENT_LOG: web.AppKey[EventLog] = web.AppKey("EVENT_LOG")
 COMMANDS = web.AppKey("COMMANDS", ApplicationCommands)
 BATCH_COMMANDS = web.AppKey("BATCH_COMMANDS", BatchCommands)
 QUERIES = web.AppKey("QUERIES", Queries)
+PAST = web.AppKey("PAST", Past)
 CVS = web.AppKey("CVS", CvStore)
 TOKENS: web.AppKey[Tokens] = web.AppKey("TOKENS")
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")

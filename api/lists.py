@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from api.errors import ValidationFailed
 from api.ids import AppId, ApplicationId
-from api.keys import AT_LEAST, CLAIMS, QUERIES
+from api.keys import AT_LEAST, CLAIMS, PAST, QUERIES
 from api.operations import Answer, Operations
 from api.pages import PageOf, Pagination, read_page
 from api.parameters import Begin, End, PortalFilter
+from api.time_travel import AsOf, position_of, refused
 from domain.job import Job
-from projections.queries import EntryList, Filters
+from projections.queries import EntryList, Filters, Page, TooFarBack
 
 operations = Operations("Entries")
 
@@ -27,6 +28,7 @@ class ListQuery(PageOf):
     title: Annotated[str, Field(description="A part of it, in any case")] | None = None
     date_from: Begin | None = None
     date_to: End | None = None
+    as_of: AsOf | None = None
 
     @property
     def filters(self) -> Filters:
@@ -72,9 +74,16 @@ async def list_failed(request: web.Request, query: ListQuery) -> Answer[ListView
 
 
 async def _page(request: web.Request, query: ListQuery, kind: EntryList) -> Answer[ListView]:
-    reading = request.app[QUERIES].entries(
-        kind, request[CLAIMS].user_id, query.filters, query.limit, query.cursor, request[AT_LEAST]
-    )
-    page, pagination = await read_page(query, reading)
+    page, pagination = await read_page(query, _reading(request, query, kind))
     data: Mapping[str, Any] = {entry["app_id"]: entry for entry in page.entries}
     return Answer(ListView.model_validate({"data": data, "pagination": pagination}), page.position)
+
+
+async def _reading(request: web.Request, query: ListQuery, kind: EntryList) -> Page:
+    user_id, asked = request[CLAIMS].user_id, (query.filters, query.limit, query.cursor)
+    if query.as_of is None:
+        return await request.app[QUERIES].entries(kind, user_id, *asked, request[AT_LEAST])
+    try:
+        return await request.app[PAST].page(kind.value, user_id, *asked, await position_of(request, query.as_of))
+    except TooFarBack as error:
+        raise refused(str(error)) from None

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from api.keys import AT_LEAST, CLAIMS, EVENT_LOG, QUERIES
+from api.keys import AT_LEAST, CLAIMS, EVENT_LOG, PAST, QUERIES
 from domain.errors import ApplicationNotFound, JobNotFound, ReadModelBehind
 from domain.event import RecordedEvent
 from projections.queries import Answer, fold_status
@@ -59,6 +59,15 @@ async def find_status(request: web.Request, id: EntryId) -> Answer[Document]:
         recorded = _up_to(found, await request.app[EVENT_LOG].read_stream(id.application_id))
         document = fold_status(recorded)
         position = recorded[-1].position if recorded else 0
+    if document is None or document["user_id"] != request[CLAIMS].user_id:
+        raise ApplicationNotFound(id.text)
+    id.check_job(document["job_count"])
+    return Answer(document, position)
+
+
+async def find_status_at(request: web.Request, id: EntryId, position: int) -> Answer[Document]:
+    """As it was at that position. Raises as `find_status` does, also for what did not exist yet."""
+    document = await request.app[PAST].status(id.application_id, position)
     if document is None or document["user_id"] != request[CLAIMS].user_id:
         raise ApplicationNotFound(id.text)
     id.check_job(document["job_count"])

@@ -13,16 +13,19 @@ first written to `due_messages`, in the transaction that moves the checkpoint pa
 confirm.
 A relay that lost its lease is cancelled at once, and its writes are refused.
 
+It also seals the log (`consumers/sealer.py`).
+
 Nothing here needs MongoDB but the reconciler, and while that is away only the reconciler waits.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from consumers.backoff import Backoff, stopped_within
@@ -34,6 +37,7 @@ from consumers.lane import Lane, Progress, Publisher
 from consumers.ledger import DueProgress, Ledger
 from consumers.reconciler import OpenReads, open_reads, run_reconciler
 from consumers.relay_gauges import Depths, Outbox, QueueDepths
+from consumers.sealer import run_sealer
 from consumers.together import until_first
 from domain.commands import ApplicationCommands
 from domain.errors import NewerEvent, StoreError
@@ -71,6 +75,7 @@ async def run_relay(
         ),
         depths=QueueDepths(settings.rabbitmq_url, names),
         reads=partial(open_reads, settings),
+        seal=partial(run_sealer, event_store, settings),
     )
     relay = Relay(event_store, settings, f"relay-{uuid4().hex}", ports, from_position)
     await until_first(relay.run(stop), beat_for_ever(heartbeat))
@@ -86,12 +91,13 @@ def queue_names(settings: Settings) -> QueueNames:
 
 @dataclass(frozen=True, slots=True)
 class RelayPorts:
-    """What a relay needs besides the log. `open_publisher` takes a queue's name."""
+    """What a relay needs besides the log. `open_publisher` takes a queue's name; `seal` runs until it is cancelled."""
 
     clock: Clock
     open_publisher: Callable[[str, Settled], AbstractAsyncContextManager[Publisher]]
     depths: Depths
     reads: OpenReads
+    seal: Callable[[], Coroutine[Any, Any, None]]
 
 
 class Relay:
@@ -174,6 +180,7 @@ class Relay:
             *(lane.run() for lane in lanes),
             outbox.watch(),
             self._look_around(outbox),
+            self._ports.seal(),
         )
         await ledger.save()
 

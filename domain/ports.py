@@ -57,6 +57,9 @@ class EventLog(Protocol):
         At most `limit`; fewer when they are large, but one at least if there is one.
         """
 
+    async def position_at(self, at: datetime) -> int:
+        """The position of the last event that had occurred by then, 0 if there is none."""
+
     async def head(self) -> int:
         """The position of the newest event, 0 for an empty log."""
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -17,6 +18,7 @@ from infra import leases
 from infra.coalesce import Coalescer
 from infra.group_commit import GroupCommit
 from infra.log_database import CommitUncertain, LogAdapter, LogDatabase, Session, StoredAt
+from infra.log_times import position_at
 from infra.mapper import EventMapper
 from infra.positions import Head, HeadPosition
 from infra.postgres_log import PostgresLog
@@ -36,6 +38,7 @@ class EventStore:
     log: EventLog
     claims: Claims
     database: LogDatabase
+    stored: "StoredEvents"
 
     async def ping(self) -> None:
         """Raises a StoreError when the store does not answer."""
@@ -49,7 +52,7 @@ async def open_event_log(url: str, *, pool_size: int = 8, batch_max: int = 256) 
     `pool_size` bounds the connections that read, `batch_max` the events that share a commit.
     Raises ValueError for another URL, StoreUnavailable when it cannot be reached.
     """
-    async with open_adapter(_adapter(url, pool_size), pool_size=pool_size, batch_max=batch_max) as opened:
+    async with open_adapter(log_adapter(url, pool_size), pool_size=pool_size, batch_max=batch_max) as opened:
         yield opened
 
 
@@ -74,13 +77,15 @@ async def open_adapter(
         await database.create(leases.CREATE)
         mapper = EventMapper()
         async with GroupCommit(adapter, mapper, batch_max, sleep) as writer, head_of(adapter) as head:
-            yield EventStore(_Log(adapter, mapper, writer, head, calls), leases.Leases(database), database)
+            log = _Log(adapter, mapper, writer, head, calls)
+            yield EventStore(log, leases.Leases(database), database, StoredEvents(adapter, calls))
     finally:
         await calls.run(adapter.close)
         calls.end()
 
 
-def _adapter(url: str, pool_size: int) -> LogAdapter:
+def log_adapter(url: str, pool_size: int) -> LogAdapter:
+    """The adapter for a URL, not yet open. Raises ValueError for another one."""
     kind, _, rest = url.partition("://")
     if kind == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return SqliteLog(Path(rest[1:]), pool_size)
@@ -129,6 +134,9 @@ class _Log:
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         return await self._calls.run(lambda: self._recorded(self._adapter.select_after(after, limit)))
 
+    async def position_at(self, at: datetime) -> int:
+        return await self._calls.run(lambda: position_at(self._adapter, at))
+
     async def head(self) -> int:
         return await self._calls.run(self._adapter.head)
 
@@ -145,6 +153,17 @@ class _Log:
 
     def _recorded(self, stored: Sequence[StoredAt]) -> Sequence[RecordedEvent]:
         return [self._mapper.to_recorded_event(event, position) for event, position in stored]
+
+
+class StoredEvents:
+    """The log as it is stored, for who follows it without asking what the events say."""
+
+    def __init__(self, adapter: LogAdapter, calls: _Calls) -> None:
+        self._adapter, self._calls = adapter, calls
+
+    async def read(self, after: int, limit: int) -> Sequence[StoredAt]:
+        """As `EventLog.read`. Raises a StoreError."""
+        return await self._calls.run(lambda: self._adapter.select_after(after, limit))
 
 
 class _Database:

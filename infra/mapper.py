@@ -1,6 +1,9 @@
 """Events to and from the bytes that the event log keeps, under a stable name."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -13,9 +16,36 @@ from domain.upcasts import UPCASTS
 
 METADATA = TypeAdapter(Metadata)
 
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[E]):
+    """What stored bytes hold, read in one step; what else they hold is ignored."""
+
+    data: E
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Of an event's bytes as this release writes them. `begin`: they begin so, and those of other versions do not."""
+
+    begin: bytes
+    read: Callable[[bytes], _Read[Event]]
+
+    @classmethod
+    def of(cls, event: type[Event]) -> "_Reader":
+        generic: Any = _Read  # the type is only known here
+        adapter: TypeAdapter[_Read[Event]] = TypeAdapter(generic[event])
+        return cls(b'{"v":%d,' % event.VERSION, adapter.validate_json)
+
 
 class EventMapper:
     """Stores {"v": version, "data": ..., "metadata": ...} under the event's name (design 4)."""
+
+    def __init__(self) -> None:
+        self._readers: dict[type[Event], _Reader] = {}
 
     def to_stored_event(self, recorded: RecordedEvent) -> StoredEvent:
         event = recorded.event
@@ -25,14 +55,30 @@ class EventMapper:
 
     def to_recorded_event(self, stored: StoredEvent, position: int) -> RecordedEvent:
         """Raises NewerEvent for a name or version that this release does not know."""
-        state = orjson.loads(stored.state)
-        event = self._event(stored.topic, state["v"], state["data"])
-        metadata = METADATA.validate_python(state["metadata"])
-        return RecordedEvent(UUID(str(stored.originator_id)), stored.originator_version, event, metadata, position)
+        event, metadata = self._read(stored.topic, stored.state)
+        stream_id = stored.originator_id
+        if not isinstance(stream_id, UUID):
+            stream_id = UUID(stream_id)
+        return RecordedEvent(stream_id, stored.originator_version, event, metadata, position)
 
     def event_id(self, state: bytes) -> UUID:
         """The id in stored bytes, whatever event they hold."""
         return UUID(orjson.loads(state)["metadata"]["event_id"])
+
+    def occurred_at(self, state: bytes) -> datetime:
+        """When, as stored bytes tell it, whatever event they hold."""
+        return datetime.fromisoformat(orjson.loads(state)["metadata"]["at"])
+
+    def _read(self, name: str, state: bytes) -> tuple[Event, Metadata]:
+        """In one step what is of the newest version, which nearly all is; else as data, raised step by step."""
+        cls = Event.BY_NAME.get(name)
+        if cls is not None:
+            reader = self._readers.get(cls) or self._readers.setdefault(cls, _Reader.of(cls))
+            if state.startswith(reader.begin):
+                read = reader.read(state)
+                return read.data, read.metadata
+        stored = orjson.loads(state)
+        return self._event(name, stored["v"], stored["data"]), METADATA.validate_python(stored["metadata"])
 
     def _event(self, name: str, version: int, data: dict[str, Any]) -> Event:
         cls = Event.BY_NAME.get(name)

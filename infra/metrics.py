@@ -83,6 +83,9 @@ WORKER_ACTIVE = Gauge("worker_active", "1 while the worker consumes", ("worker_n
 WORKER_RETRY_TOTAL = Counter("worker_retry_total", "Automatic retries", ("worker_name", "attempt"), roles=WORKER)
 OUTBOX_PENDING = Gauge("outbox_pending", "Messages not yet confirmed", roles=RELAY)
 OUTBOX_OLDEST_SECONDS = Gauge("outbox_oldest_seconds", "Age in seconds of the oldest of them", roles=RELAY)
+AUDIT_UNSEALED_SECONDS = Gauge(
+    "audit_unsealed_seconds", "Seconds since the relay found the oldest event that no checkpoint covers", roles=RELAY
+)
 PROJECTION_LAG_SECONDS = Gauge(
     "projection_lag_seconds", "Age in seconds of the oldest event not in the read model", ("projection",), roles=API
 )

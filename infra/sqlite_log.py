@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 from eventsourcing.persistence import PersistenceError, StoredEvent
 from eventsourcing.sqlite import (
@@ -193,10 +194,17 @@ class SqliteLog:
             return _Watcher(self._path)
 
     def _select(self, sql: str, params: Sequence[object]) -> Sequence[StoredAt]:
-        convert = self._reader.convert_originator_id
         with _store_errors(), self._users.one(), self._reader.datastore.transaction(commit=False) as cursor:
             cursor.execute(sql, list(params))
-            return [(StoredEvent(convert(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
+            return [(StoredEvent(_stream_id(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
+
+
+def _stream_id(text: str) -> UUID | str:
+    """As it stands there if it is no id: who audits a log that was tampered with must be able to read on."""
+    try:
+        return UUID(text)
+    except (ValueError, AttributeError):
+        return str(text)
 
 
 class _Watcher:

@@ -35,6 +35,16 @@ class BadCursor(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Documents as their read model keeps them, without what a list does not show. `total` counts all that match."""
+
+    entries: Sequence[Mapping[str, Any]]
+    next_cursor: str | None
+    total: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
     """Documents of `totals`, and the field of theirs that counts."""
 
@@ -108,6 +118,18 @@ class Filters:
         if upper:
             order["$lt"] = min(upper)
         return query | ({"order": order} if order else {})
+
+
+def shows(filters: Filters, entry: Mapping[str, Any]) -> bool:
+    """Whether a list with these filters shows an entry: what `Filters.match` asks of the database."""
+    if filters.portal and entry["portal_folded"] != folded(filters.portal):
+        return False
+    for text, field in ((filters.company_name, "company_folded"), (filters.title, "title_folded")):
+        if text and not re.search(literally(text), entry[field] or ""):
+            return False
+    order: str = entry["order"]
+    begins = filters.date_from is None or order >= order_from(filters.date_from)
+    return begins and (filters.date_to is None or order < order_beyond(filters.date_to))
 
 
 def cursor_of(entry: Mapping[str, Any]) -> str:

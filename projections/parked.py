@@ -30,6 +30,11 @@ def parked_id(stream: str) -> str:
     return PREFIX + stream
 
 
+def parked_stream(id: str) -> str:
+    """The stream of such an id."""
+    return id.removeprefix(PREFIX)
+
+
 def parked_document(poison: Poison) -> Document:
     """`waiting` counts the later events of the stream; `concerns` is the user, so that his lists can be told."""
     recorded = poison.recorded

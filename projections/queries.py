@@ -26,11 +26,13 @@ from projections.exports import Export, Summary, summary_of
 from projections.live import VERSIONS, LiveBuilds, PositionWatch
 from projections.mongo_view import CHECKPOINT
 from projections.overviews import AllBatches, ApplicationFilters
-from projections.pages import BadCursor, Filters, PageQuery, Selection, cursor_of, order_in, parts
-from projections.parked import parked_id
+from projections.pages import BadCursor, Filters, Page, PageQuery, Selection, cursor_of, order_in, parts
+from projections.parked import parked_id, parked_stream
+from projections.past import fold_entries, fold_status, up_to
 from projections.read_model import Document
 from projections.standing import Standing, State, standings
 from projections.stored_updates import History, Update, UpdateId
+from projections.time_travel import Past, TooFarBack
 from projections.update_feed import Tell, UpdateFeed
 from projections.view import BuildName
 
@@ -43,15 +45,19 @@ __all__ = [
     "Filters",
     "History",
     "Page",
+    "Past",
     "Queries",
     "Standing",
     "State",
     "Summary",
+    "TooFarBack",
     "Update",
     "UpdateFeed",
     "UpdateId",
     "fold_batch",
+    "fold_entries",
     "fold_status",
+    "up_to",
 ]
 
 T = TypeVar("T")
@@ -73,28 +79,10 @@ class Answer(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Documents as their read model keeps them, without what a list does not show. `total` counts all that match."""
-
-    entries: Sequence[Mapping[str, Any]]
-    next_cursor: str | None
-    total: int
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Read(Generic[T]):
     value: T
     position: int
     parked: bool = False  # the position does not move until an operator decides
-
-
-def fold_status(recorded: Sequence[RecordedEvent]) -> Mapping[str, Any] | None:
-    """The `status` document of an application from its stream, for who reads the log itself."""
-    docs: dict[str, Document] = {}
-    for one in recorded:
-        status.apply(one, docs)
-    return docs.get(recorded[0].stream_id.hex) if recorded else None
 
 
 def fold_batch(recorded: Iterable[RecordedEvent]) -> Mapping[str, Any] | None:
@@ -227,6 +215,29 @@ class Queries:
             raise ReadModelBehind(f"The read model {model} is being built")
         position = positions.pop(CHECKPOINT)
         return _Read(build, min((one - 1 for one in positions.values()), default=position), bool(positions))
+
+    # -- the past -----------------------------------------------------------------------------------------------------
+
+    async def submissions(self, user_id: str, filters: Filters, limit: int, at_least: int) -> Sequence[tuple[str, int]]:
+        """Ids of a user's applications that were submitted in the filters' time, each with its number of jobs.
+
+        All that were submitted up to that position, also those whose stream is parked; at most `limit`.
+        """
+
+        async def read() -> _Read[Sequence[tuple[str, int]]]:
+            build = await self._live.of(status.NAME)
+            own = self._mongo.snapshot(str(build))
+            query = {key: value for key, value in filters.match(user_id).items() if key in {"user_id", "order"}}
+            with mongo_errors():
+                checkpoint = await own.find_one({"_id": CHECKPOINT}, {"position": True})
+                if checkpoint is None:
+                    raise ReadModelBehind(f"The read model {status.NAME} is being built")
+                found = await own.find(query, {"job_count": True}, hint="user").limit(limit).to_list(None)
+                parked = await own.find({"concerns": user_id}, {"_id": True}).limit(limit).to_list(None)
+            counts = {parked_stream(one["_id"]): 1 for one in parked} | {one["_id"]: one["job_count"] for one in found}
+            return _Read(list(counts.items()), checkpoint["position"])
+
+        return (await self._reaching(status.NAME, at_least, read)).value
 
     # -- streams ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from api.cli import schema
+from api.cli.audit import commands as audit
 from api.cli.client import apps, config, export, queue
 from api.cli.client.commands import ApiUrl, Format, Token, options, print_help
 from api.cli.client.health import health
@@ -159,3 +161,9 @@ def token(
     settings = load_settings()
     lives = settings.access_token_expire_minutes if minutes is None else minutes
     typer.echo(make_token(settings, user, minutes=lives, admin=admin))
+
+
+# -- looking into it (contract cli.md 5) ------------------------------------------------------------------------------
+
+app.add_typer(audit.app, name="audit")
+app.add_typer(schema.app, name="schema")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -153,6 +154,9 @@ class RefusingLog:
 
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         return await self.log.read(after, limit)
+
+    async def position_at(self, at: datetime) -> int:
+        return await self.log.position_at(at)
 
     async def head(self) -> int:
         return await self.log.head()

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +14,7 @@ from domain.event import Cause, Event, Metadata, Owner, RecordedEvent
 from domain.ports import Append, Claim
 from infra.clock import SystemClock
 from infra.event_log import EventStore, open_event_log
+from tests.builders import START
 
 CLOCK = SystemClock()
 
@@ -216,3 +219,43 @@ async def test_a_holder_renews_what_is_his(store: EventStore) -> None:
     assert await store.claims.take(Claim("two", "you", 30))
     assert await store.claims.renew("me", ["one", "two", "three"], 30) == {"one"}
     assert await store.claims.take(Claim("one", "me", 30))
+
+
+# -- times ------------------------------------------------------------------------------------------------------------
+
+
+def at(second: float, stream: UUID | None = None) -> RecordedEvent:
+    """The first event of a stream, so long after START."""
+    made = event(stream or uuid4(), 1)
+    return replace(made, metadata=replace(made.metadata, at=START + timedelta(seconds=second)))
+
+
+async def test_a_time_leads_to_the_last_event_by_then(store: EventStore) -> None:
+    assert await store.log.position_at(START) == 0
+    positions = [await store.log.append(Append([at(second), at(second)])) for second in range(0, 40, 2)]
+    assert await store.log.position_at(START - timedelta(milliseconds=1)) == 0
+    for number, position in enumerate(positions):
+        for more in (0, 1, 1.999):
+            assert await store.log.position_at(START + timedelta(seconds=2 * number + more)) == position
+    assert await store.log.position_at(START + timedelta(days=1)) == positions[-1]
+
+
+async def test_events_that_come_late_or_early_are_not_passed_over(store: EventStore) -> None:
+    """Clocks of machines differ, and appends overtake each other."""
+    seconds = [5, 0, 1, 9, 2, 3, 8, 4, 6, 20, 7, 10]
+    last = await store.log.append(Append([at(second) for second in seconds]))
+    first = last - len(seconds) + 1
+    for by in range(21):
+        expected = max((first + n for n, second in enumerate(seconds) if second <= by), default=0)
+        assert await store.log.position_at(START + timedelta(seconds=by)) == expected
+
+
+async def test_positions_without_an_event_do_no_harm(store: EventStore) -> None:
+    taken = uuid4()
+    await store.log.append(Append([at(0, taken)]))
+    for _ in range(5):  # each costs a position where the database gives them out before it looks
+        with pytest.raises(Conflict):
+            await store.log.append(Append([at(1), at(1, taken)]))
+    last = await store.log.append(Append([at(2)]))
+    assert await store.log.position_at(START + timedelta(seconds=1)) < last
+    assert await store.log.position_at(START + timedelta(seconds=2)) == last

@@ -147,6 +147,7 @@ CASES = {
         [turns(), turns(worker="0+59.9")],
     ),
     "StreamsParked": gauge("parked_streams", 1, 0, projection="applied"),
+    "AuditNotSealed": gauge("audit_unsealed_seconds", 301, 300),
     "HighRateLimitViolations": Case([requests(0, 630, code="429")], [requests(9000, 570, code="429")]),
     "HighRateLimitExceeded": Case(
         [series("rate_limit_exceeded_total", "0+21", endpoint="/applied")],

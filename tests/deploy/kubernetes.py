@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tests.deploy.tools import DEPLOY, Ran, accepted, run
+from tests.evidence import SIGNING_KEY
 
 FOLDER = DEPLOY / "kubernetes"
 OVERLAYS = ("local", "production")
@@ -25,10 +26,11 @@ def filled_in(overlay: str, place: Path) -> Path:
     """A copy of the overlay, its examples of secrets filled in as an operator would."""
     copied = place / "kubernetes"
     if not copied.exists():
-        shutil.copytree(FOLDER, copied, ignore=shutil.ignore_patterns("secrets.env", "stores.env"))
+        shutil.copytree(FOLDER, copied, ignore=shutil.ignore_patterns("secrets.env", "stores.env", "*.pem"))
     for example in (copied / "overlays" / overlay).glob("*.env.example"):
         text = re.sub(r"PASSWORD(?=@)", PASSWORD, example.read_text(encoding="utf-8"))
         example.with_suffix("").write_text(re.sub(r"=$", f"={PASSWORD * 4}", text, flags=re.MULTILINE))
+    (copied / "overlays" / overlay / "audit-signing-key.pem").write_text(SIGNING_KEY)
     return copied / "overlays" / overlay
 
 

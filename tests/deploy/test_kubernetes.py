@@ -27,6 +27,7 @@ from tests.deploy.kubernetes import (
 )
 from tests.deploy.tools import ROOT, run
 
+AUDIT = "/var/lib/app-manager/audit"
 VERSIONS = ("1.33", "1.37")
 ROLES = {"api": "serve", "worker": "work", "projector": "project", "relay": "relay"}
 PORTS = {
@@ -72,6 +73,8 @@ def test_no_secret_is_in_the_repository() -> None:
         run("git", "check-ignore", *[FOLDER / "overlays" / name / "secrets.env" for name in OVERLAYS]).returncode == 0
     )
     assert run("git", "check-ignore", FOLDER / "overlays/local/stores.env").returncode == 0
+    for name in OVERLAYS:
+        assert run("git", "check-ignore", FOLDER / "overlays" / name / "audit-signing-key.pem").returncode == 0
     for example in FOLDER.rglob("*.env.example"):
         for line in example.read_text(encoding="utf-8").splitlines():
             assert re.fullmatch(r"#.*|\w+=|\w+=\S*PASSWORD@\S+|MONGODB=\S*PASSWORD@\S+|PORTALS=\{\}", line), line
@@ -138,8 +141,28 @@ def test_our_pods_run_as_the_user_of_the_image_and_write_where_it_may(manifests:
     assert volume
     for role, (_, spec) in roles(manifests).items():
         assert spec["securityContext"]["runAsUser"] == int(user[1]), role
-        mounted = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
-        assert mounted == {volume[1], "/tmp"}, role
+        mounted = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"] if not mount.get("readOnly")}
+        assert mounted == {volume[1], "/tmp", *([AUDIT] if role == "relay" else [])}, role
+
+
+def test_relays_share_the_checkpoints_and_alone_have_a_key_that_stays(manifests: Sequence[Manifest]) -> None:
+    [settings] = [told["data"] for name, told in of_kind(manifests, "ConfigMap").items() if "settings" in name]
+    [secret] = [name for name in of_kind(manifests, "Secret") if name.startswith("audit-signing-key")]
+    assert settings["AUDIT_CHECKPOINT_DIR"] == AUDIT
+    [relays] = [told["spec"]["replicas"] for name, told in of_kind(manifests, "Deployment").items() if name == "relay"]
+    [claim] = of_kind(manifests, "PersistentVolumeClaim").values()
+    assert relays == 1 or claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for role, (_, spec) in roles(manifests).items():
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0]["volumeMounts"]}
+        key = mounts.get(settings["AUDIT_SIGNING_KEY"].rpartition("/")[0])
+        if role != "relay":
+            assert (key, mounts.get(AUDIT)) == (None, None), role
+            continue
+        assert key is not None
+        assert key["secret"]["secretName"] == secret
+        assert key["secret"]["defaultMode"] & 0o007 == 0, "it is nobody else's"
+        assert mounts[AUDIT]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
 
 
 def test_one_pod_of_a_role_may_be_taken_at_a_time_and_they_are_spread(manifests: Sequence[Manifest]) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from domain.errors import ClaimedElsewhere, Conflict, StoreError
@@ -81,6 +82,10 @@ class FakeEventLog:
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         self._raise_trouble()
         return self._events[after : after + limit]
+
+    async def position_at(self, at: datetime) -> int:
+        self._raise_trouble()
+        return max((event.position for event in self._events if event.metadata.at <= at), default=0)
 
     async def head(self) -> int:
         self._raise_trouble()

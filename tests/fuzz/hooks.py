@@ -25,6 +25,7 @@ UNTELLABLE = {
     ("ERR_4002", "cv"),  # which bytes are a PDF
     ("ERR_1001", "cursor"),  # which texts were told as a cursor
     ("ERR_1001", POSITION),  # where the log's head is
+    ("ERR_1001", "as_of"),  # likewise, and what has not come yet
     *(("ERR_1001", name) for name in ("Last-Event-ID", "last_event_id")),  # likewise
 }
 TEXT_MAX = 60  # characters of a text in a document; the limits themselves are tested elsewhere

@@ -71,3 +71,8 @@ class Reads:
 
 async def no_text(pdf: bytes) -> str | None:
     return None
+
+
+async def never_seals() -> None:
+    """Sealing writes files, and hands nothing on: it is no part of what is simulated."""
+    await asyncio.Event().wait()

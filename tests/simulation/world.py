@@ -34,7 +34,7 @@ from tests.simulation.chances import Chances, Fault
 from tests.simulation.log import LogServer, SimHead, SimLog
 from tests.simulation.loop import OUTSIDE, Killed, Process, SimLoop
 from tests.simulation.portal import PortalService, SimAdapter
-from tests.simulation.stand_ins import NoCvs, Reads, SimClock, Writer, no_text
+from tests.simulation.stand_ins import NoCvs, Reads, SimClock, Writer, never_seals, no_text
 from tests.simulation.users import Answered, Api, User
 from tests.simulation.view import SimView, ViewServer
 from tests.simulation.watch import Violation, Watch
@@ -241,7 +241,7 @@ class World:
         await projector.run(self, role.stop)
 
     async def _relay(self, role: Role, store: EventStore, clock: SimClock, holder: str) -> None:
-        ports = RelayPorts(clock, self.broker.open_publisher, SimDepths(self.broker), self._reads)
+        ports = RelayPorts(clock, self.broker.open_publisher, SimDepths(self.broker), self._reads, seal=never_seals)
         await Relay(store, SETTINGS, holder, ports).run(role.stop)
 
     async def _worker(self, role: Role, store: EventStore, clock: SimClock, holder: str) -> None:

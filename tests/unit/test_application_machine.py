@@ -27,6 +27,7 @@ from domain.application_events import (
 from domain.errors import ApplicationAlreadyProcessed, ApplicationState, AttemptRefused
 from domain.event import Event
 from domain.job import Documents
+from domain.lifecycle import StreamLife
 from domain.retry import RetryPolicy
 from tests.builders import APPLICATION_ID, START, some_jobs
 
@@ -310,6 +311,12 @@ class ApplicationLife(RuleBasedStateMachine):
         documents_are_written_once_a_round(self.events)
         for before, after in pairwise(self.statuses):
             assert after in NEXT[before]
+
+    @invariant()
+    def an_audit_finds_nothing(self) -> None:
+        life = StreamLife()
+        assert not any(life.next(version, event) for version, event in enumerate(self.events, 1))
+        assert life.end() is None
 
     def teardown(self) -> None:
         """The fold gives the same again."""

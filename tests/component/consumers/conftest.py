@@ -14,7 +14,18 @@ from infra.clock import SystemClock
 from infra.event_log import EventStore, open_event_log
 from infra.local_servers import free_port
 from infra.settings import Settings
+from tests.evidence import SIGNING_KEY
 from tests.queues import Queues
+
+
+@pytest.fixture(autouse=True)
+def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this test's checkpoints, and a key beside it: a relay seals its log."""
+    folder, key = tmp_path / "audit", tmp_path / "audit-key.pem"
+    key.write_text(SIGNING_KEY)
+    monkeypatch.setenv("AUDIT_CHECKPOINT_DIR", str(folder))
+    monkeypatch.setenv("AUDIT_SIGNING_KEY", str(key))
+    return folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ from domain.commands import ApplicationCommands
 from domain.errors import NewerEvent
 from domain.ports import Append, Claim
 from infra import metrics
+from infra.checkpoints import CheckpointFolder
 from infra.clock import SystemClock
 from infra.event_log import EventStore
 from infra.local_servers import free_port
@@ -268,3 +270,19 @@ async def test_an_event_of_a_newer_release_halts_the_relay_and_frees_its_lease(
     with pytest.raises(NewerEvent):
         await asyncio.wait_for(run_relay(event_store, settings, Beats(), asyncio.Event()), 10)
     assert not await event_store.claims.held([LEASE])
+
+
+# -- the hash chain ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_relay_seals_the_log_and_goes_on_when_it_cannot(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues, audit: Path
+) -> None:
+    await asyncio.to_thread(audit.write_text, "no folder")
+    async with relaying(event_store, settings):
+        await submit_many(commands, 5)
+        await queues.take(queues.names.processing, 5)
+        await asyncio.to_thread(audit.unlink)
+        async with asyncio.timeout(10):
+            while (last := await asyncio.to_thread(CheckpointFolder(audit).last)) is None or last.position < 5:
+                await asyncio.sleep(0.05)

@@ -1,0 +1,78 @@
+"""What `audit verify` checks, event by event (contract cli.md 5): order, streams, schema, statuses, hash chain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+
+from api.cli.audit.chain import Chain
+from api.cli.audit.findings import Findings
+from domain.errors import NewerEvent
+from domain.event import Event
+from domain.lifecycle import StreamLife
+from infra.log_database import StoredAt
+from infra.mapper import EventMapper
+
+
+@dataclass(slots=True)
+class Verification:
+    """Takes the whole log, or an export, in its order. Memory grows with the streams, not with the events.
+
+    `from_start`: all streams are there from their beginning; else no life of one is looked at.
+    """
+
+    findings: Findings
+    chain: Chain | None
+    from_start: bool = True
+    events: int = 0
+    last: int = 0  # position
+    _lives: dict[int, StreamLife] = field(default_factory=dict)
+    _mapper: EventMapper = field(default_factory=EventMapper)
+
+    @property
+    def streams(self) -> int:
+        return len(self._lives)
+
+    def add(self, events: Sequence[StoredAt]) -> None:
+        if self.chain is not None:
+            self.chain.add(events)
+        last, read = self.last, self._mapper.to_recorded_event
+        for stored, position in events:
+            if position <= last:  # none is below 1 either
+                self.findings.add(f"position {position} comes after position {last}")
+            last = max(last, position)
+            try:
+                event = read(stored, position).event
+            except NewerEvent as error:
+                self.findings.add(f"position {position}: {error}")
+            except Exception as error:  # whatever somebody has made of it
+                self.findings.add(f"position {position}: {stored.topic!r} cannot be read: {_first_line(error)}")
+            else:
+                if self.from_start:
+                    self._live(stored, position, event)
+        self.last = last
+        self.events += len(events)
+
+    def end(self, *, complete: bool = True) -> None:
+        """No more events come. `complete`: there are no more."""
+        if self.chain is not None:
+            self.chain.end()
+        if not complete:
+            return
+        for stream, life in self._lives.items():
+            if problem := life.end():
+                self.findings.add(f"stream {UUID(int=stream).hex} {problem}")
+
+    def _live(self, stored: StoredEvent, position: int, event: Event) -> None:
+        stream = cast(UUID, stored.originator_id).int  # it could be read
+        life = self._lives.get(stream)
+        if life is None:
+            life = self._lives[stream] = StreamLife()
+        if problem := life.next(stored.originator_version, event):
+            self.findings.add(f"position {position}: stream {UUID(int=stream).hex}: {problem}")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
