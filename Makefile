@@ -8,7 +8,9 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # What the image's wheels are made with: ours, and that of the one package that is there as source only.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
-.PHONY: help run test cover check check-deploy format fuzz dashboards bench lock clean
+STORE ?= sqlite
+CYCLES ?= 20
+.PHONY: help run test cover check check-deploy format chaos fuzz dashboards bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ check-deploy: $(READY) ## What deploys the service: image, compose, Kubernetes, 
 
 format: $(READY) ## Puts the code into its form
 	$(BIN)/ruff format
+
+chaos: $(READY) ## Kills, stops and cuts off what there is, under load; CYCLES=200 STORE=postgresql SEED=1 (about 8 s each)
+	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --store $(STORE) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(READY) ## The API against its own OpenAPI document: 20,000 requests, half of them bad; about ten minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)

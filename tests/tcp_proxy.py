@@ -77,7 +77,8 @@ class TcpProxy:
         assert connection
         self._connections.add(connection)
         try:
-            await self._connect(reader, writer)
+            with contextlib.suppress(asyncio.CancelledError):  # streams of Python 3.11 would tell it as an error
+                await self._connect(reader, writer)
         finally:
             self._connections.discard(connection)
             _reset(writer)
