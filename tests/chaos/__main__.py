@@ -3,12 +3,16 @@
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import time
+from pathlib import Path
 
 from tests.chaos.estate import servers
 from tests.chaos.plan import Plan, drawn
 from tests.chaos.round import run_round
+
+KEPT = Path(".data/chaos")
 
 
 async def run(arguments: argparse.Namespace) -> bool:
@@ -26,10 +30,20 @@ async def run(arguments: argparse.Namespace) -> bool:
             print(f"{done} cycles, {len(outcome.found)} findings, {time.monotonic() - began:.0f} s", flush=True)
             if outcome.found:
                 clean = False
-                print(_again(plan, arguments.longest), file=sys.stderr, flush=True)
+                kept = await asyncio.to_thread(_keep, outcome.logs, plan)
+                print(f"Logs: {kept}", _again(plan, arguments.longest), sep="\n", file=sys.stderr, flush=True)
                 if not arguments.keep_going:
                     break
     return clean
+
+
+def _keep(logs: Path, plan: Plan) -> Path:
+    """The roles' logs of a round that found something."""
+    kept = KEPT / f"{plan.store}-{plan.seed}"
+    kept.mkdir(parents=True, exist_ok=True)
+    for log in logs.glob("*.log"):
+        shutil.copy(log, kept)
+    return kept
 
 
 def _again(plan: Plan, longest: float) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,10 +29,11 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a round found, and how much it asked of the service."""
+    """What a round found, how much it asked of the service, and where the roles wrote their logs."""
 
     found: Sequence[Finding]
     told: str
+    logs: Path
 
 
 async def run_round(servers: Servers, plan: Plan, say: Callable[[str], None], roles: Sequence[str] = ROLES) -> Outcome:
@@ -55,7 +57,7 @@ async def run_round(servers: Servers, plan: Plan, say: Callable[[str], None], ro
         watching.cancel()
         facts = await _facts(on, callers, listeners, log)
     found = await asyncio.to_thread(findings, facts)
-    return Outcome(found, _told(facts, ended - began, seconds))
+    return Outcome(found, _told(facts, ended - began, seconds), on.service.folder)
 
 
 async def _carry_out(on: Estate, plan: Plan, say: Callable[[str], None]) -> None:
