@@ -28,6 +28,11 @@ LOCK_TIMEOUT_MS = 900
 LOCK_DEADLINE_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 TABLE = "stored_events"
+TOO_SLOW = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # we, or the server, stood still in a transaction: it is undone
+)
 CONNECTION_OPTIONS = {
     "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
     "tcp_user_timeout": 10_000,  # milliseconds, as libpq wants it
@@ -233,7 +238,7 @@ def _store_errors() -> Iterator[None]:
 
 def _as_store_error(error: Exception) -> StoreError:
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    if isinstance(cause, (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)):
+    if isinstance(cause, TOO_SLOW):
         return StoreTimeout("The event store did not answer in time")
     if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
         return StoreUnavailable("The event store cannot be reached")
