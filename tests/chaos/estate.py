@@ -5,7 +5,7 @@ import json
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,12 +113,21 @@ class Estate:
                 await self._strike_server(fault.victim, fault.harm, fault.seconds)
             self.outages.append(Outage(fault.victim, began, loop.time()))
 
-    async def _strike_role(self, role: str, harm: Harm, seconds: float) -> None:
+    @asynccontextmanager
+    async def absent(self, role: str) -> AsyncIterator[None]:
+        """Killed for that long, and started again."""
         self._down.add(role)
-        if harm is Harm.KILL:
-            await self.service.kill(role)
-            await asyncio.sleep(seconds)
+        await self.service.kill(role)
+        try:
+            yield
+        finally:
             await self.start(role)
+            self._down.discard(role)
+
+    async def _strike_role(self, role: str, harm: Harm, seconds: float) -> None:
+        if harm is Harm.KILL:
+            async with self.absent(role):
+                await asyncio.sleep(seconds)
         else:
             process = self.service.processes[role]
             process.send_signal(signal.SIGSTOP)
@@ -126,7 +135,6 @@ class Estate:
                 await asyncio.sleep(seconds)
             finally:
                 process.send_signal(signal.SIGCONT)
-        self._down.discard(role)
         if role in self.ports:
             await until(lambda: self.serves(role), f"{role} serves again:\n{self.service.log(role)}", READY_SECONDS)
 
@@ -191,8 +199,8 @@ def _unforeseen(line: str) -> str | None:
 
 
 @asynccontextmanager
-async def estate(servers: Servers, store: str, *, stormy: bool, roles: Sequence[str]) -> AsyncIterator[Estate]:
-    """These roles, running and ready, on databases and queues of their own. Their logs stay in the folder after it."""
+async def estate(servers: Servers, store: str, *, stormy: bool = False, **settings: str) -> AsyncIterator[Estate]:
+    """All roles, running and ready, on databases and queues of their own. Their logs stay in the folder after it."""
     database = f"chaos_{uuid4().hex[:12]}"
     folder = servers.folder / database
     folder.mkdir()
@@ -218,11 +226,12 @@ async def estate(servers: Servers, store: str, *, stormy: bool, roles: Sequence[
             WORKER_METRICS_PORT="0",
             RELAY_METRICS_PORT="0",
             PROJECTOR_METRICS_PORT="0",
+            **settings,
         )
         ports = {"api": int(service.settings["PORT"]), "api-2": free_port()}
         on = Estate(servers, service, event_store, database, proxies, ports)
         stack.push_async_callback(service._end)
-        await asyncio.gather(*(on.start(role) for role in roles))
+        await asyncio.gather(*(on.start(role) for role in ROLES))
         for api in ports:
             await until(lambda: _is_ready(on, api), f"{api} is ready:\n{service.log(api)}", READY_SECONDS)  # noqa: B023
         yield on

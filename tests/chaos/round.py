@@ -1,7 +1,7 @@
 """One round: a plan carried out under load, then peace, then all the facts for the ledger."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from infra.event_log import EventStore, open_event_log
 from tests.chaos.callers import USERS, Callers
 from tests.chaos.estate import Estate, Servers, estate
 from tests.chaos.facts import Facts, Wish
-from tests.chaos.histories import ENDED, histories
+from tests.chaos.histories import ENDED, STATUSES, histories
 from tests.chaos.ledger import Finding, findings
 from tests.chaos.listeners import Listeners
-from tests.chaos.plan import ROLES, Plan
+from tests.chaos.plan import Plan
 from tests.end_to_end.service import Client, TookTooLong, until
 from tests.end_to_end.test_rebuilt import documents, drop_read_models
 
@@ -36,20 +36,43 @@ class Outcome:
     logs: Path
 
 
-async def run_round(servers: Servers, plan: Plan, say: Callable[[str], None], roles: Sequence[str] = ROLES) -> Outcome:
+Script = Callable[[Estate, "LogReader"], Awaitable[None]]  # what is done while the load goes on
+Say = Callable[[str], None]
+
+
+async def run_round(servers: Servers, plan: Plan, say: Say) -> Outcome:
     """Raises TookTooLong when the service does not even start."""
+
+    async def carry_out(on: Estate, _: "LogReader") -> None:
+        """Every fault at its time. Returns when all victims are there again."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        strikes: list[asyncio.Task[None]] = []
+        for fault in plan.faults:
+            await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
+            say(f"{loop.time() - began:7.2f} s  now: {fault}")
+            strikes.append(asyncio.create_task(on.strike(fault)))
+        await asyncio.gather(*strikes)
+
+    return await under_load(servers, plan.store, carry_out, say, seed=plan.seed, stormy=plan.stormy)
+
+
+async def under_load(
+    servers: Servers, store: str, script: Script, say: Say, *, seed: int = 0, stormy: bool = False, **settings: str
+) -> Outcome:
+    """Runs the script while callers call and listeners listen, waits for peace, and asks the ledger."""
     loop = asyncio.get_running_loop()
     async with (
-        estate(servers, plan.store, stormy=plan.stormy, roles=roles) as on,
+        estate(servers, store, stormy=stormy, **settings) as on,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
         open_event_log(on.event_store, pool_size=2) as event_store,
     ):
-        callers, listeners = Callers(on.apis, plan.seed, http), Listeners(on.apis, plan.seed, http)
+        callers, listeners, log = Callers(on.apis, seed, http), Listeners(on.apis, seed, http), LogReader(event_store)
         watching = asyncio.create_task(on.watch())
-        began, log = loop.time(), _Log(event_store)
+        began = loop.time()
         async with listeners.listening():
             async with callers.calling():
-                await _carry_out(on, plan, say)
+                await script(on, log)
             ended = loop.time()
             seconds = await _until_rest(log)
             say(f"all ended {seconds:.1f} s after the last fault" if seconds is not None else "something is stuck")
@@ -60,19 +83,7 @@ async def run_round(servers: Servers, plan: Plan, say: Callable[[str], None], ro
     return Outcome(found, _told(facts, ended - began, seconds), on.service.folder)
 
 
-async def _carry_out(on: Estate, plan: Plan, say: Callable[[str], None]) -> None:
-    """Every fault at its time. Returns when all victims are there again."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    strikes: list[asyncio.Task[None]] = []
-    for fault in plan.faults:
-        await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
-        say(f"{loop.time() - began:7.2f} s  now: {fault}")
-        strikes.append(asyncio.create_task(on.strike(fault)))
-    await asyncio.gather(*strikes)
-
-
-class _Log:
+class LogReader:
     """The event log as the ledger reads it: by itself, page by page."""
 
     def __init__(self, event_store: EventStore) -> None:
@@ -87,8 +98,17 @@ class _Log:
     def head(self) -> int:
         return self.read[-1].position if self.read else 0
 
+    def all_ended(self, up_to: int) -> bool:
+        """Whether every application that was submitted up to a position has ended, once at least."""
+        ended = {one.stream_id for one in self.read if STATUSES.get(one.event.NAME) in ENDED}
+        return all(
+            one.stream_id in ended
+            for one in self.read
+            if one.event.NAME == "application.submitted" and one.position <= up_to
+        )
 
-async def _until_rest(log: _Log) -> float | None:
+
+async def _until_rest(log: LogReader) -> float | None:
     """Seconds until every application has ended; None when that took too long."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -104,7 +124,7 @@ async def _until_rest(log: _Log) -> float | None:
     return loop.time() - began
 
 
-async def _until_told(on: Estate, log: _Log, listeners: Listeners, deadline: float) -> None:
+async def _until_told(on: Estate, log: LogReader, listeners: Listeners, deadline: float) -> None:
     """Until read models and streams have caught up; what they have not by then, the ledger finds."""
     due = dict.fromkeys(USERS, 0)
     for history in histories(log.read).values():
@@ -133,7 +153,7 @@ def positions(on: Estate) -> dict[str, int]:
         return {name: one["position"] for name, one in found.items() if one}
 
 
-async def _facts(on: Estate, callers: Callers, listeners: Listeners, log: _Log) -> Facts:
+async def _facts(on: Estate, callers: Callers, listeners: Listeners, log: LogReader) -> Facts:
     statuses: dict[str, str] = {}
     applied, failed, received = set[str](), set[str](), dict[str, Any]()
     for user in USERS:
@@ -170,7 +190,7 @@ async def _statuses(client: Client) -> dict[str, str]:
         query["cursor"] = page["pagination"]["next_cursor"]
 
 
-async def _live_and_rebuilt(on: Estate, log: _Log) -> tuple[Any, Any]:
+async def _live_and_rebuilt(on: Estate, log: LogReader) -> tuple[Any, Any]:
     """All documents, before and after the read models are dropped and built anew by one projector."""
     projectors = [role for role in on.service.processes if role.startswith("projector")]
     await asyncio.gather(*map(on.service.stop, projectors))
