@@ -25,6 +25,7 @@ from domain.errors import Conflict, StoreError, StoreFailed, StoreTimeout, Store
 from infra.log_database import READ_BYTES, CommitUncertain, Row, StoredAt
 
 LOCK_TIMEOUT_MS = 900
+IDLE_TIMEOUT_MS = 750  # in a transaction: for so long the log may stand still, and for what it takes to go on
 LOCK_DEADLINE_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 TABLE = "stored_events"
@@ -110,7 +111,7 @@ class PostgresLog:
             user=info.get("user", ""),
             password=info.get("password", ""),
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            idle_in_transaction_session_timeout=LOCK_TIMEOUT_MS / 1000,
+            idle_in_transaction_session_timeout=IDLE_TIMEOUT_MS / 1000,
             pool_size=self._pool_size,
             pre_ping=True,
         )

@@ -9,7 +9,7 @@ import pytest
 from domain.errors import StoreTimeout, StoreUnavailable
 from infra.event_log import open_event_log
 from infra.log_database import Session
-from infra.postgres_log import LOCK_TIMEOUT_MS
+from infra.postgres_log import IDLE_TIMEOUT_MS
 from tests.contract.test_event_log import some
 from tests.tcp_proxy import TcpProxy
 
@@ -68,7 +68,7 @@ async def test_a_transaction_that_stood_still_is_undone_and_may_be_tried_again(p
 
     def stand_still(session: Session) -> None:
         session.execute("CREATE TABLE IF NOT EXISTS stood (here INTEGER)")
-        time.sleep(2 * LOCK_TIMEOUT_MS / 1000)
+        time.sleep(2 * IDLE_TIMEOUT_MS / 1000)
         session.execute("INSERT INTO stood VALUES (1)")
 
     async with open_event_log(postgresql_url) as store:
