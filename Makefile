@@ -8,7 +8,11 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # What the image's wheels are made with: ours, and that of the one package that is there as source only.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate cover check check-deploy format fuzz dashboards bench lock clean
+STORE ?= sqlite
+CYCLES ?= 20
+SEEDS ?= 1000
+FROM ?= 0
+.PHONY: help run test simulate chaos cover check check-deploy format fuzz dashboards bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +24,7 @@ test: $(READY) ## All tests, on real servers; ARGS="tests/unit -k retry" for som
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 simulate: $(READY) ## The core, run over fakes that fail, from SEEDS seeds (SEED=n: one of them, told); 1,000 take a minute or two
-	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 cover: $(READY) ## All tests, and which lines they reach (htmlcov/index.html)
 	$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)
@@ -36,6 +40,9 @@ check-deploy: $(READY) ## What deploys the service: image, compose, Kubernetes, 
 
 format: $(READY) ## Puts the code into its form
 	$(BIN)/ruff format
+
+chaos: $(READY) ## Kills, stops and cuts off what there is, under load; CYCLES=200 STORE=postgresql SEED=1 (about 8 s each)
+	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --store $(STORE) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(READY) ## The API against its own OpenAPI document: 20,000 requests, half of them bad; about ten minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)

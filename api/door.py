@@ -1,7 +1,7 @@
 """The one layer around every handler: who calls, under which id, and what he is told when it fails.
 
-In this order: the correlation id, the token, the rate limit (both before any body is read), the handler. Whatever is
-raised becomes the one shape of an error. A caller who has gone gets nothing, and is no error.
+In this order: the correlation id, a place (`admission.py`), the token, the rate limit, all before any body is read; the
+handler. Whatever is raised becomes the one shape of an error. A caller who has gone gets nothing, and is no error.
 """
 
 import logging
@@ -9,17 +9,18 @@ import logging
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from api.admission import READS, WRITES, Admission, admitted
 from api.correlation import correlation_id_of, tell_correlation_id
 from api.errors import ErrorKind, PayloadTooLarge, RequestError, RouteNotFound, error_response, kind_of
 from api.health import HEALTH
 from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS
-from api.operations import Bucket, Operation
+from api.operations import Bucket, Media, Operation
 from api.rate_limits import RATE_LIMITS, count_refusal, tell_standing
 from api.request_log import OPERATION, in_progress
 from api.response_headers import RESPONSE_HEADERS
 from api.routing import ROUTES, UNMATCHED
 from api.running import RUNNING
-from domain.errors import DomainError, NewerEvent
+from domain.errors import DomainError, NewerEvent, Overloaded
 from infra.logs import log_context
 from infra.tokens import Claims, bearer_token
 
@@ -42,8 +43,9 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _answer(request: web.Request, handler: Handler, operation: Operation) -> web.StreamResponse:
     try:
-        await _let_in(request, operation)
-        return await handler(request)
+        with admitted(request, _places(request, operation)):
+            await _let_in(request, operation)
+            return await handler(request)
     except web.HTTPException as error:
         refused = HTTP_ERRORS.get(error.status, RequestError)(error.reason)
         return error_response(refused, request[CORRELATION_ID], request.app[CLOCK].now())
@@ -51,6 +53,13 @@ async def _answer(request: web.Request, handler: Handler, operation: Operation) 
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
             raise
         return _refused(request, error)
+
+
+def _places(request: web.Request, operation: Operation) -> Admission | None:
+    """None for what is always answered, and for downloads and streams: they last as long as their caller likes."""
+    if operation.writes:
+        return request.app[WRITES]
+    return request.app[READS] if operation.reads and not isinstance(operation.answers, Media) else None
 
 
 async def _let_in(request: web.Request, operation: Operation) -> None:
@@ -99,7 +108,7 @@ def _refused(request: web.Request, error: Exception) -> web.Response:
             logger.warning("token refused", extra={"event_type": "auth_failed", "error": kind.error})
         elif kind.status == 429:
             count_refusal(request, request[OPERATION].endpoint)
-        elif kind.status >= 500:
+        elif kind.status >= 500 and not isinstance(error, Overloaded):  # of those, thousands may come at once: counted
             _log_failure(kind, error)
     return error_response(error, request[CORRELATION_ID], request.app[CLOCK].now())
 

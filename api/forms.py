@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api.admission import waiting_for_caller
 from api.errors import PayloadTooLarge, Problem, UnsupportedMediaType, ValidationFailed, problems_of
 from api.form_fields import JSON_MAX_BYTES, Incoming, IncomingPdf, IncomingText, MaxBytes, Pdf
 from domain.errors import Overloaded
@@ -218,9 +219,10 @@ async def _read_body(request: web.Request, limit: int, take: Callable[[bytes], N
         if request.content.is_eof():  # it is all here: most bodies are
             accept(request.content.read_nowait())
             return
-        async with asyncio.timeout(BODY_SECONDS):
-            while chunk := await request.content.readany():
-                accept(chunk)
+        with waiting_for_caller(request):
+            async with asyncio.timeout(BODY_SECONDS):
+                while chunk := await request.content.readany():
+                    accept(chunk)
     except web.RequestPayloadError:
         raise ValidationFailed("The body cannot be read") from None
     except TimeoutError:

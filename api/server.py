@@ -13,14 +13,13 @@ import errno
 import logging
 from collections.abc import AsyncIterator
 
-from aiohttp import web
-
 from api.app import Dependencies, create_app
 from api.broker import Broker
 from api.gauges import Gauges
 from api.health import EVENT_STORE, MONGODB, RABBITMQ, Health
 from api.http_server import HttpServer
 from api.keys import AUDIENCE
+from api.listening import ListeningSite
 from api.publish_rates import PublishRates
 from api.running import RUNNING
 from infra import metrics
@@ -110,9 +109,9 @@ async def _tokens(settings: Settings) -> AsyncIterator[Tokens]:
         yield IssuerTokens(keys, issuer=issuer, audience=audience, user_claim=settings.oidc_user_claim)
 
 
-async def listen(server: HttpServer, host: str, port: int) -> web.TCPSite:
+async def listen(server: HttpServer, host: str, port: int) -> ListeningSite:
     """Raises CannotListen."""
-    site = web.TCPSite(server, host, port, backlog=BACKLOG)
+    site = ListeningSite(server, host, port, BACKLOG)
     try:
         await site.start()
     except OSError as error:

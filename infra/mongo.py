@@ -45,7 +45,10 @@ BlockingDatabase = PymongoDatabase[dict[str, Any]]
 ClientSession = AsyncIOMotorClientSession
 
 SNAPSHOT = ReadConcern("snapshot")
-SNAPSHOT_UNAVAILABLE = 246
+PASSING = {
+    246,  # SnapshotUnavailable: a collection was just made, an instant later a snapshot shows it
+    11601,  # Interrupted: an operator ended it; or another projector our session, as it took over a build of ours
+}
 START_SECONDS = 2.0  # the look at the server when a role starts
 CLOSE_SECONDS = 1.0
 TIMEOUTS = (ExecutionTimeout, NetworkTimeout, WaitQueueTimeoutError, WTimeoutError)
@@ -182,11 +185,10 @@ def store_error(error: PyMongoError) -> StoreError:
     found_none = isinstance(error, ServerSelectionTimeoutError)
     if not found_none and (error.timeout or isinstance(error, TIMEOUTS)):
         return StoreTimeout("The database did not answer in time")
-    if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError") or _too_early(error):
+    if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError") or _passes(error):
         return StoreUnavailable("The database cannot be reached")
     return StoreFailed("The database refused the command")
 
 
-def _too_early(error: PyMongoError) -> bool:
-    """A collection was just made: an instant later a snapshot shows it."""
-    return isinstance(error, OperationFailure) and error.code == SNAPSHOT_UNAVAILABLE
+def _passes(error: PyMongoError) -> bool:
+    return isinstance(error, OperationFailure) and error.code in PASSING

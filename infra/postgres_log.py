@@ -25,9 +25,15 @@ from domain.errors import Conflict, StoreError, StoreFailed, StoreTimeout, Store
 from infra.log_database import READ_BYTES, CommitUncertain, Row, StoredAt
 
 LOCK_TIMEOUT_MS = 900
+IDLE_TIMEOUT_MS = 750  # in a transaction: for so long the log may stand still, and for what it takes to go on
 LOCK_DEADLINE_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 TABLE = "stored_events"
+TOO_SLOW = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # we, or the server, stood still in a transaction: it is undone
+)
 CONNECTION_OPTIONS = {
     "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
     "tcp_user_timeout": 10_000,  # milliseconds, as libpq wants it
@@ -105,7 +111,7 @@ class PostgresLog:
             user=info.get("user", ""),
             password=info.get("password", ""),
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            idle_in_transaction_session_timeout=LOCK_TIMEOUT_MS / 1000,
+            idle_in_transaction_session_timeout=IDLE_TIMEOUT_MS / 1000,
             pool_size=self._pool_size,
             pre_ping=True,
         )
@@ -233,7 +239,7 @@ def _store_errors() -> Iterator[None]:
 
 def _as_store_error(error: Exception) -> StoreError:
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    if isinstance(cause, (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)):
+    if isinstance(cause, TOO_SLOW):
         return StoreTimeout("The event store did not answer in time")
     if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
         return StoreUnavailable("The event store cannot be reached")

@@ -22,6 +22,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "submit_sqlite": partial(submit.on_sqlite, on),
         "submit_postgres": partial(submit.on_postgres, on),
         "submit_alone": partial(submit.alone, on),
+        "overload": partial(submit.overload, on),
         "idempotent_submit": partial(submit.idempotent, on),
         "projection": partial(projection.measure, on),
         "list_page": partial(lists.measure, on),

@@ -85,6 +85,19 @@ async def alone(servers: Servers) -> Sequence[Row]:
     return [Row("submit_alone_rps", seen.rate, "requests/s", "≥ 3000", conditions)]
 
 
+async def overload(servers: Servers) -> Sequence[Row]:
+    """Ten times the callers, who come again when `Retry-After` says."""
+    callers = 10 * CONNECTIONS
+    async with service(servers, servers.fresh_sqlite(), "api", "projector", "relay") as (_, client):
+        await in_own_process(orders(client, WARM_UP))
+        seen = await in_own_process(orders(client, COUNT, connections=callers, patient=True))
+    conditions = (
+        f"{COUNT:,} submissions of {callers} callers, {seen.refused:,} refused with {seen.refusals or 'nothing'}, "
+        f"{(seen.done - seen.refused) / seen.seconds:,.0f} taken a second; projector and relay running"
+    )
+    return [Row("overload_refused_p99_ms", seen.refused_p99_ms, "ms", "< 500", conditions)]
+
+
 async def idempotent(servers: Servers) -> Sequence[Row]:
     """In turn on one service, so that both meet the same machine."""
     async with service(servers, servers.fresh_sqlite(), "api", "projector", "relay") as (_, client):

@@ -1,12 +1,15 @@
 """PostgreSQL's connection is lost inside a commit: what became of it is found out from the log, not guessed."""
 
+import time
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
-from domain.errors import StoreUnavailable
+from domain.errors import StoreTimeout, StoreUnavailable
 from infra.event_log import open_event_log
+from infra.log_database import Session
+from infra.postgres_log import IDLE_TIMEOUT_MS
 from tests.contract.test_event_log import some
 from tests.tcp_proxy import TcpProxy
 
@@ -58,3 +61,20 @@ async def test_connections_that_died_are_replaced(postgresql_url: str) -> None:
             await store.log.append(some(uuid4(), 1))
         assert proxy.cuts == 1
         await store.log.append(some(uuid4(), 1))
+
+
+async def test_a_transaction_that_stood_still_is_undone_and_may_be_tried_again(postgresql_url: str) -> None:
+    """The server ends it: so does a process, or a server, that was stopped for a moment."""
+
+    def stand_still(session: Session) -> None:
+        session.execute("CREATE TABLE IF NOT EXISTS stood (here INTEGER)")
+        time.sleep(2 * IDLE_TIMEOUT_MS / 1000)
+        session.execute("INSERT INTO stood VALUES (1)")
+
+    async with open_event_log(postgresql_url) as store:
+        with pytest.raises(StoreTimeout):
+            await store.database.transaction(stand_still)
+        assert await store.log.append(some(uuid4(), 1)) == 1
+        assert await store.database.transaction(lambda session: session.execute("SELECT to_regclass('stood')")) == [
+            (None,)
+        ]

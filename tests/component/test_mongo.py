@@ -125,3 +125,22 @@ def test_every_command_has_a_collection_to_count_under() -> None:
     assert collection_of("getMore", {"getMore": 5, "collection": "applied.1.2"}) == "applied"
     assert collection_of("aggregate", {"aggregate": 1}) == "none"
     assert collection_of("commitTransaction", {"commitTransaction": 1}) == "none"
+
+
+async def test_a_session_that_another_projector_ended_is_no_refusal(mongodb_uri: str, mongo_database: str) -> None:
+    """Two that were cut off come back at once: who takes a build ends what its former holder has under way."""
+    async with Mongo(mongodb_uri, mongo_database) as mongo, await mongo.client.start_session() as session:
+        await mongo.database["some"].insert_one({"_id": 1})
+
+        async def look() -> None:
+            with mongo_errors():
+                await mongo.database["some"].find_one({"$where": "sleep(5000) || true"}, session=session)
+
+        looking = asyncio.create_task(look())
+        ended = {"killSessions": [session.session_id]}
+        async with asyncio.timeout(15):
+            while not looking.done():
+                await asyncio.sleep(0.1)
+                await mongo.client.admin.command(ended)
+        with pytest.raises(StoreUnavailable):
+            await looking

@@ -103,13 +103,11 @@ async def test_an_event_store_that_is_away_is_waited_for_alive_and_not_ready(
     assert (status, body["checks"]) == (503, {"event_store": "not_ready"})
     assert parts.hostname
     assert parts.port
-    proxy = TcpProxy(parts.hostname, parts.port)
-    proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", later)
-    await _until_it_answers(f"http://127.0.0.1:{health}/health/ready", 200)
-    stop.set()
-    async with asyncio.timeout(20):
-        await running
-    await proxy.__aexit__(None, None, None)
+    async with TcpProxy(parts.hostname, parts.port, own_port=later):
+        await _until_it_answers(f"http://127.0.0.1:{health}/health/ready", 200)
+        stop.set()
+        async with asyncio.timeout(20):
+            await running
 
 
 async def test_a_role_that_waits_for_its_event_store_ends_when_it_is_told_to(

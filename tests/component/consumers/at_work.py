@@ -149,15 +149,12 @@ def through(proxy: TcpProxy, settings: Settings) -> Settings:
 
 def cut(proxy: TcpProxy) -> None:
     """All connections, now."""
-    for connection in list(proxy._connections):
-        connection.cancel()
+    proxy.cut_all()
 
 
 @asynccontextmanager
 async def listening(port: int, proxy: TcpProxy) -> AsyncIterator[None]:
     """Where nothing listened until now, the proxy does."""
-    proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", port)
-    try:
+    proxy.own_port = port
+    async with proxy:
         yield
-    finally:
-        await proxy.__aexit__(None, None, None)
