@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from domain.errors import ReadModelBehind
 from infra.coalesce import Coalescer
 from infra.mongo import Mongo, mongo_errors
-from projections.mongo_view import BUILDS, CHECKPOINT
 from projections.read_model import Document
 from projections.read_models import READ_MODELS
+from projections.registry import BUILDS, CHECKPOINT
 from projections.view import BuildName
 
 KNOWN_SECONDS = 1.0  # a build that was live stays current for minutes after a switch

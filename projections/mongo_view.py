@@ -19,28 +19,24 @@ session of the view, one after another: a view belongs to one projector.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
 from bson.binary import Binary
 from bson.errors import BSONError
 from bson.int64 import Int64
-from pymongo import DeleteOne, IndexModel, InsertOne, ReplaceOne, ReturnDocument, WriteConcern
+from pymongo import DeleteOne, IndexModel, InsertOne, ReplaceOne, ReturnDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
 from infra.mongo import SNAPSHOT, ClientSession, Collection, Mongo, mongo_errors
 from projections.parked import PREFIX
 from projections.read_model import Document, ReadModel
+from projections.registry import BUILDS, CHECKPOINT, LONG_AGO, MAJORITY, NOW, drop_retired
 from projections.view import Advance, BuildName, Fenced, Lease, Refused
 
-CHECKPOINT = "checkpoint"
-BUILDS = "builds"
 CALL_SECONDS = 10.0  # no call takes longer
 LOAD_AT_ONCE = 10_000
 PARKED_INDEX = IndexModel("concerns", name="parked", partialFilterExpression={"concerns": {"$exists": True}})
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-MAJORITY = WriteConcern("majority", j=True)
 
 Operation = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
 
@@ -70,7 +66,9 @@ class MongoView:
         ids = {f"{name}.{version}": (name, version) for name, version in self._models}
         with mongo_errors(CALL_SECONDS):
             await self._mongo.ping()  # one that was away at start may be of the wrong kind
-            known = {one["_id"]: one async for one in registry.find({"_id": {"$in": list(ids)}})}
+            registered = await registry.aggregate([{"$match": {"_id": {"$in": list(ids)}}}, NOW]).to_list(None)
+            await drop_retired(self._mongo, registered)
+            known = {one["_id"]: one for one in registered}
             for id in ids.keys() - known.keys():
                 first = {"$setOnInsert": {"numbers": [1], "live": None}}
                 after = ReturnDocument.AFTER

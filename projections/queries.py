@@ -24,11 +24,11 @@ from infra.mongo import Mongo, mongo_errors
 from projections import applied, batches, failed, status, totals
 from projections.exports import Export, Summary, summary_of
 from projections.live import VERSIONS, LiveBuilds, PositionWatch
-from projections.mongo_view import CHECKPOINT
 from projections.overviews import AllBatches, ApplicationFilters
 from projections.pages import BadCursor, Filters, PageQuery, Selection, cursor_of, order_in, parts
 from projections.parked import parked_id
 from projections.read_model import Document
+from projections.registry import CHECKPOINT
 from projections.standing import Standing, State, standings
 from projections.stored_updates import History, Update, UpdateId
 from projections.update_feed import Tell, UpdateFeed

@@ -8,9 +8,9 @@ from domain.errors import ReadModelBehind
 from infra.mongo import Mongo, mongo_errors
 from projections import updates
 from projections.live import LiveBuilds
-from projections.mongo_view import CHECKPOINT
 from projections.pages import PART
 from projections.read_model import Document
+from projections.registry import CHECKPOINT
 
 PAGE = 200
 

@@ -15,10 +15,11 @@ from domain.event import RecordedEvent
 from domain.job import Job
 from domain.ports import Append, EventLog
 from infra.mongo import Mongo
-from projections.mongo_view import CHECKPOINT, MongoView
+from projections.mongo_view import MongoView
 from projections.projector import Projector
 from projections.read_model import Document, Documents, ReadModel
 from projections.read_models import READ_MODELS
+from projections.registry import CHECKPOINT
 from projections.view import BuildName, View
 from tests.builders import APPLICATION_ID, START, ApplicationStory, Story, a_batch, a_job, an_application
 from tests.fakes.event_log import FakeEventLog

@@ -11,6 +11,7 @@ from api.cli.client.commands import ApiUrl, Format, Token, options, print_help
 from api.cli.client.health import health
 from api.cli.client.metrics import metrics
 from api.cli.ending import FAILED, CommandFailed, first_cause, tell_error
+from api.cli.operators import projections
 
 app = typer.Typer(
     help="Takes job applications, hands each job to its portal exactly as often as intended, and tells how it went.",
@@ -159,3 +160,6 @@ def token(
     settings = load_settings()
     lives = settings.access_token_expire_minutes if minutes is None else minutes
     typer.echo(make_token(settings, user, minutes=lives, admin=admin))
+
+
+app.add_typer(projections.app, name="projections")

@@ -1,0 +1,42 @@
+"""`app-manager projections`: the read models, for operators (contract cli.md 5)."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.client.commands import Json, group, output_of, settings_of
+from api.cli.client.output import Output, Parts, plain, table
+
+app = group("Read models, for operators: how far they are, and what builds and checks them.")
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Read models; see `projections status`.")]
+All = Annotated[bool, typer.Option("--all", help="All read models.")]
+
+
+@app.command()
+def status(context: typer.Context, json: Json = False) -> None:
+    """Show each build of each read model: how far it is, how fast, and who projects it. Takes a second."""
+    from api.cli.operators.standing import look
+    from api.cli.operators.stores import run
+
+    output = _output(context, json)
+    output.show(run(look), _standings)
+
+
+def _standings(body: dict[str, Any]) -> Parts:
+    columns = ["Read Model", "Build", "Use", "State", "Position", "Lag", "Lag (s)", "Events/s", "Parked", "Lease"]
+    yield table("Read Models", columns, [_standing(one) for one in body["data"]])
+    yield f"The log's head is {body['head']}."
+    yield from (f"{plain(one['build'])} stopped: {plain(one['error'])}" for one in body["data"] if one["error"])
+
+
+def _standing(one: dict[str, Any]) -> Sequence[str]:
+    use = f"old, until {one['dropped_at'][11:19]}" if one["dropped_at"] else one["use"]
+    lease = "free" if one["holder"] is None else f"{one['holder'][:8]}, {one['lease_seconds']:.1f} s"
+    numbers = (one["position"], one["lag_events"], f"{one['lag_seconds']:.1f}", f"{one['events_per_second']:.0f}")
+    return [one["name"], one["build"], use, one["state"], *map(plain, numbers), plain(one["parked"]), lease]
+
+
+def _output(context: typer.Context, json: bool) -> Output:
+    return output_of(settings_of(context, as_json=json))

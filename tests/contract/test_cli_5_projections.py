@@ -1,0 +1,73 @@
+"""`app-manager projections` over real stores (contract cli.md 5)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.api import Api, User, a_story, until
+from tests.command_line import Shell
+from tests.projecting import NAMES, first_build
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def operator(shell: Shell, mongodb_uri: str, api_database: str, api_folder: Path) -> Shell:
+    """In another folder than the service's, with its settings."""
+    return shell.where(
+        EVENT_STORE=f"sqlite:///{api_folder}/events.db", MONGODB=mongodb_uri, MONGODB_DATABASE=api_database
+    )
+
+
+async def grown(api: Api, user: User) -> int:
+    """The log's head, with a few applications more, once all read models are there."""
+    for _ in range(3):
+        head = await api.happened(a_story(user).submitted().started().attempted().refused().failed())
+
+    async def reached() -> bool:
+        return set((await api.deps.queries.positions()).values()) == {head}
+
+    await until(reached, "the read models have reached the head")
+    return head
+
+
+# -- status -----------------------------------------------------------------------------------------------------------
+
+
+async def test_status_tells_of_each_build(api: Api, ada: User, operator: Shell) -> None:
+    head = await grown(api, ada)
+    body = (await operator.runs("projections", "status", "--json")).ended_well().json
+    assert body["head"] == head
+    assert [one["name"] for one in body["data"]] == NAMES
+    for one in body["data"]:
+        assert one["build"] == str(first_build(one["name"]))
+        assert (one["use"], one["state"], one["position"], one["lag_events"]) == ("live", "running", head, 0)
+        assert one["holder"]
+        assert 0 < one["lease_seconds"] <= 5
+    done = (await operator.runs("projections", "status")).ended_well()
+    assert [row[:7] for row in done.rows] == [
+        [name, str(first_build(name)), "live", "running", str(head), "0", "0.0"] for name in NAMES
+    ]
+    assert done.stdout.splitlines()[-1] == f"The log's head is {head}."
+
+
+async def test_status_on_a_terminal(api: Api, operator: Shell) -> None:
+    async with operator.terminal("projections", "status") as terminal:
+        await terminal.shows("The log's head is ")
+        assert await terminal.ends() == 0
+
+
+async def test_a_log_that_is_not_there_is_told_and_not_made(operator: Shell) -> None:
+    done = await operator.runs("projections", "status", EVENT_STORE="sqlite:///elsewhere.db")
+    assert (
+        done.failed("there is no event log at elsewhere.db: give this command where `up` runs, or set EVENT_STORE")
+        == []
+    )
+    assert not (operator.home / "elsewhere.db").exists()
+
+
+async def test_a_database_that_is_away_is_one_line(api: Api, operator: Shell) -> None:
+    away = {"MONGODB": "mongodb://127.0.0.1:1/?replicaSet=rs0", "MONGODB_SERVER_SELECTION_TIMEOUT_MS": "300"}
+    done = await operator.process("projections", "status", **away)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "Error: The database cannot be reached"
