@@ -43,7 +43,7 @@ class Active:
     lease: Lease
     live: bool
     most: int  # events in its next batch, when it goes alone: halved while a refused document is looked for
-    stopped: bool = False  # cannot go on; its lease is kept, so that no other process tries the same in vain
+    stopped: str | None = None  # why it cannot go on; its lease is kept: no other process need try the same in vain
     kept: bool = True  # its lease was renewed since the last look
 
 
@@ -97,8 +97,9 @@ class Holdings:
         self._next_look = now + self.look_seconds
 
     def drop(self, build: BuildName) -> None:
-        """Another process has it: stand by."""
+        """Another process has it, or another build is live now: look again, and stand by."""
         self._active.pop(build, None)
+        self._next_look = 0.0
 
     def rest(self, build: BuildName, error: Exception) -> None:
         """The store fails for this build alone: it is taken anew later."""
@@ -111,7 +112,7 @@ class Holdings:
     def moved(self, active: Active, advance: Advance) -> None:
         """What was committed."""
         _count_parked(advance.after)
-        active.lease, active.kept, active.stopped = advance.after, True, advance.stopped is not None
+        active.lease, active.kept, active.stopped = advance.after, True, advance.stopped
         self._rests.pop(active.lease.build, None)
 
     def forget(self) -> None:

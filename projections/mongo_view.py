@@ -19,7 +19,7 @@ session of the view, one after another: a view belongs to one projector.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 from uuid import UUID
 
 from bson.binary import Binary
@@ -50,7 +50,7 @@ class MongoView:
         self._models = {(model.NAME, model.VERSION): model for model in models}
         self._lease = {"holder": holder, "until": {"$add": ["$$NOW", round(lease_seconds * 1000)]}}
 
-    async def __aenter__(self) -> "MongoView":
+    async def __aenter__(self) -> Self:
         self._session: ClientSession = await self._mongo.client.start_session()
         self._session_id: UUID = cast(Mapping[str, Binary], self._session.session_id)["id"].as_uuid()
         return self

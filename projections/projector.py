@@ -91,7 +91,7 @@ class Projector:
         except UnknownEvent as error:
             raise NewerEvent(str(error)) from error
         finally:
-            await self._leave()
+            await self.leave()
 
     async def turn(self) -> bool:
         """Brings every build of ours one batch further, those furthest behind first. False if there was nothing."""
@@ -102,6 +102,23 @@ class Projector:
             done.update(active.lease.build for active in group)
             moved |= await self._advance(group)
         return moved
+
+    @property
+    def active(self) -> Sequence[Active]:
+        """What it projects now."""
+        return self._holdings.active
+
+    def forget(self) -> None:
+        """After trouble: its leases are taken anew in the next turn."""
+        self._drop_ahead()
+        self._holdings.forget()
+
+    async def leave(self) -> None:
+        """Gives its leases back, if the database lets it."""
+        self._drop_ahead()
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._holdings.release()
 
     async def _turn_unless(self, stop: asyncio.Event) -> bool:
         """A turn that is given up when a store does not let it end soon after `stop` was set: as a kill, it is safe."""
@@ -219,12 +236,6 @@ class Projector:
                 return batch.fold(await self._view.load(active.lease.build, batch.ids), stopped)
             except Poison as found:
                 poison = found
-
-    async def _leave(self) -> None:
-        self._drop_ahead()
-        with contextlib.suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(RELEASE_SECONDS):
-                await self._holdings.release()
 
 
 async def _read(log: EventLog, after: int, limit: int) -> Events:

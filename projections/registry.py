@@ -33,6 +33,7 @@ BUILDS, CHECKPOINT = "builds", "checkpoint"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MAJORITY = WriteConcern("majority", j=True)
 NOW: Document = {"$set": {"now": "$$NOW"}}
+FENCED: Document = {"token": {"$add": ["$token", 1]}, "holder": None, "until": LONG_AGO}  # whoever projects it
 SUPERSEDED = "superseded_by"  # in a checkpoint: the number of the build that is read instead
 GRACE_SECONDS = 600.0  # how long exports may still read a build that is no longer live
 DROPPING = timedelta(minutes=1)
@@ -133,7 +134,7 @@ class Registry:
 
         Raises Fenced when the new build is not its holder's any more, NotCaughtUp, NotLive.
         """
-        freed = [{"$set": {"holder": None, "until": LONG_AGO}}, {"$unset": SUPERSEDED}]
+        freed: list[Document] = [{"$set": {"holder": None, "until": LONG_AGO}}, {"$unset": SUPERSEDED}]
         ours = {"_id": CHECKPOINT, "holder": holder, "token": new.token, "position": new.position}
         await self._switch(new.build, new.position, live, (ours, freed), keep=keep, grace=grace)
 
@@ -143,9 +144,10 @@ class Registry:
         It writes into both checkpoints, so that neither build's projector commits at the same moment. Raises Fenced
         when the build has moved on meanwhile.
         """
-        marked: list[Document] = [{"$set": {"token": {"$add": ["$token", 1]}, "holder": None, "until": LONG_AGO}}]
         there = {"_id": CHECKPOINT, "position": position}
-        await self._switch(to, position, live, (there, [*marked, {"$unset": SUPERSEDED}]), keep=False, grace=grace)
+        await self._switch(
+            to, position, live, (there, [{"$set": FENCED}, {"$unset": SUPERSEDED}]), keep=False, grace=grace
+        )
 
     async def _switch(
         self,
@@ -171,10 +173,9 @@ class Registry:
                 await self._move_pointer(new, live, keep, grace, session)
 
     async def _supersede(self, old: BuildName, new: BuildName, position: int, session: ClientSession) -> None:
-        fence = {"token": {"$add": ["$token", 1]}, "holder": None, "until": LONG_AGO}
         marked = await self._mongo.database[str(old)].update_one(
             {"_id": CHECKPOINT, "position": {"$lte": position}},
-            [{"$set": {**fence, SUPERSEDED: new.number}}],
+            [{"$set": {**FENCED, SUPERSEDED: new.number}}],
             session=session,
         )
         if not marked.matched_count:

@@ -191,8 +191,8 @@ def with_picky(model: ReadModel, stream: UUID, *poison: str) -> Sequence[ReadMod
     return [picky if one is model else one for one in READ_MODELS]
 
 
-async def project(mongo: Mongo, log: FakeEventLog, *stories: ApplicationStory, **options: Any) -> None:
+async def project(mongo: Mongo, log: FakeEventLog, *stories: Story, **options: Any) -> None:
     await append(log, *stories)
     async with projecting(mongo, log, **options) as projector:
         await catch_up(projector)
-        await projector._leave()
+        await projector.leave()

@@ -21,6 +21,7 @@ def operator(shell: Shell, mongodb_uri: str, api_database: str, api_folder: Path
 
 async def grown(api: Api, user: User) -> int:
     """The log's head, with a few applications more, once all read models are there."""
+    head = 0
     for _ in range(3):
         head = await api.happened(a_story(user).submitted().started().attempted().refused().failed())
 
@@ -71,3 +72,48 @@ async def test_a_database_that_is_away_is_one_line(api: Api, operator: Shell) ->
     done = await operator.process("projections", "status", **away)
     assert (done.code, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "Error: The database cannot be reached"
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+async def test_verify_finds_what_differs(api: Api, ada: User, operator: Shell) -> None:
+    head = await grown(api, ada)
+    body = (await operator.runs("projections", "verify", "--all", "--json")).ended_well().json
+    assert body["equal"]
+    assert [(one["name"], one["position"], one["differences"]) for one in body["data"]] == [
+        (name, head, 0) for name in NAMES
+    ]
+    collection = api.deps.cvs._cvs.database[str(first_build("failed"))]
+    entry = await collection.find_one({"user_id": ada.id})
+    assert entry is not None
+    await collection.update_one({"_id": entry["_id"]}, {"$set": {"title": "Miller"}})
+    done = await operator.runs("projections", "verify", "failed", "applied")
+    assert (done.code, done.stderr) == (1, "Error: the live read models are not what the log says\n")
+    assert [(row[0], row[4]) for row in done.rows] == [("applied", "0"), ("failed", "1")]
+    assert done.stdout.splitlines()[-1] == f"failed: {entry['_id']} is different in title"
+    await collection.replace_one({"_id": entry["_id"]}, entry)
+    (await operator.runs("projections", "verify", "failed")).ended_well()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name read models, or say --all"),
+        (["status", "--all"], "name read models, or say --all"),
+        (["nonsense"], "there is no read model nonsense"),
+    ],
+)
+@pytest.mark.parametrize("command", ["verify"])
+async def test_what_to_work_on_is_named(operator: Shell, command: str, arguments: list[str], told: str) -> None:
+    done = await operator.runs("projections", command, *arguments)
+    assert (done.code, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+async def test_progress_is_shown_on_a_terminal(api: Api, ada: User, operator: Shell) -> None:
+    await grown(api, ada)
+    async with operator.terminal("projections", "verify", "status") as terminal:
+        await terminal.shows("Folding the log")
+        await terminal.shows("Comparing status")
+        assert await terminal.ends() == 0

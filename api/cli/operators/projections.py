@@ -7,6 +7,7 @@ import typer
 
 from api.cli.client.commands import Json, group, output_of, settings_of
 from api.cli.client.output import Output, Parts, plain, table
+from api.cli.ending import CommandFailed
 
 app = group("Read models, for operators: how far they are, and what builds and checks them.")
 
@@ -22,6 +23,38 @@ def status(context: typer.Context, json: Json = False) -> None:
 
     output = _output(context, json)
     output.show(run(look), _standings)
+
+
+@app.command()
+def verify(context: typer.Context, names: Names = None, all_: All = False, json: Json = False) -> None:
+    """Fold the log and compare every document with the live read models; exit code 1 if any differs."""
+    from api.cli.operators.checking import check, chosen
+    from api.cli.operators.stores import run
+
+    models, output = chosen(names, all_), _output(context, json)
+    body = run(check(models))
+    output.show(body, _comparisons)
+    if not body["equal"]:
+        raise CommandFailed("the live read models are not what the log says")
+
+
+def _comparisons(body: dict[str, Any]) -> Parts:
+    columns = ["Read Model", "Build", "Position", "Documents", "Differences", "Checksum", "Of the Log"]
+    yield table("Comparison", columns, [_comparison(one) for one in body["data"]])
+    for one in body["data"]:
+        yield from (_difference(one["name"], found) for found in one["listed"])
+        if one["differences"] > len(one["listed"]):
+            yield f"{plain(one['name'])}: {one['differences'] - len(one['listed'])} more"
+
+
+def _comparison(one: dict[str, Any]) -> Sequence[str]:
+    keys = ("name", "build", "position", "documents", "differences", "checksum", "expected_checksum")
+    return [plain(one[key]) for key in keys]
+
+
+def _difference(name: str, found: dict[str, Any]) -> str:
+    where = f" in {', '.join(map(plain, found['fields']))}" if found["fields"] else ""
+    return f"{plain(name)}: {plain(found['id'])} is {found['kind']}{where}"
 
 
 def _standings(body: dict[str, Any]) -> Parts:
