@@ -111,7 +111,8 @@ class Holdings:
 
     def moved(self, active: Active, advance: Advance) -> None:
         """What was committed."""
-        _count_parked(advance.after)
+        if active.live:
+            _count_parked(advance.after)
         active.lease, active.kept, active.stopped = advance.after, True, advance.stopped
         self._rests.pop(active.lease.build, None)
 
@@ -138,7 +139,8 @@ class Holdings:
     async def _take(self, build: BuildName, live: bool) -> None:
         lease = await self._view.take(build)
         if lease is not None:
-            _count_parked(lease)
+            if live:
+                _count_parked(lease)
             logger.info("projects %s from %s", build, lease.position, extra={"event_type": "projection_taken"})
             model = self._models[build.model, build.version]
             begun = lease.position > 0  # else it may have been dropped since, and is live no longer

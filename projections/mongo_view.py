@@ -115,9 +115,8 @@ class MongoView:
 
     async def go_live(self, build: BuildName) -> None:
         with mongo_errors(CALL_SECONDS):
-            await self._mongo.database[BUILDS].update_one(
-                {"_id": f"{build.model}.{build.version}", "live": None}, {"$set": {"live": build.number}}
-            )
+            unread = {"_id": f"{build.model}.{build.version}", "live": None, "retired.number": {"$ne": build.number}}
+            await self._mongo.database[BUILDS].update_one(unread, {"$set": {"live": build.number}})
 
     # -- documents ----------------------------------------------------------------------------------------------------
 

@@ -91,7 +91,11 @@ async def verify(at: Workplace, models: Sequence[ReadModel]) -> Sequence[Compari
 
     Raises ReadModelBehind while a model has no live build or that stands still, and what `Builder.reach` raises.
     """
-    lives = await at.live_builds(models)
+    return await fold_beside(at, models, await at.live_builds(models))
+
+
+async def fold_beside(at: Workplace, models: Sequence[ReadModel], builds: Sequence[BuildName]) -> Sequence[Comparison]:
+    """These builds, one of each model, against a fold of the log. Raises as `verify` does."""
     scratch = [BuildName(model.NAME, model.VERSION, SCRATCH) for model in models]
     async with BesideView(at.mongo, models, at.holder, at.lease_seconds, scratch) as view:
         builder = Builder(at.log, view, models, at.lease_seconds)
@@ -99,9 +103,10 @@ async def verify(at: Workplace, models: Sequence[ReadModel]) -> Sequence[Compari
         try:
             await _drop(at.mongo, scratch)
             builder.forget()
-            await at.bring_near(builder, lambda: _furthest_behind(at.mongo, lives))
+            await at.bring_near(builder, lambda: _furthest_behind(at.mongo, builds))
             return [
-                await at.compare(model, live, other) for model, live, other in zip(models, lives, scratch, strict=True)
+                await at.compare(model, build, other)
+                for model, build, other in zip(models, builds, scratch, strict=True)
             ]
         finally:
             await builder.leave()

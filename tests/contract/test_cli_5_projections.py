@@ -104,7 +104,7 @@ async def test_verify_finds_what_differs(api: Api, ada: User, operator: Shell) -
         (["nonsense"], "there is no read model nonsense"),
     ],
 )
-@pytest.mark.parametrize("command", ["verify"])
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
 async def test_what_to_work_on_is_named(operator: Shell, command: str, arguments: list[str], told: str) -> None:
     done = await operator.runs("projections", command, *arguments)
     assert (done.code, done.stdout) == (2, "")
@@ -117,3 +117,40 @@ async def test_progress_is_shown_on_a_terminal(api: Api, ada: User, operator: Sh
         await terminal.shows("Folding the log")
         await terminal.shows("Comparing status")
         assert await terminal.ends() == 0
+
+
+# -- rebuild and rollback ---------------------------------------------------------------------------------------------
+
+
+async def test_rebuild_and_back_again(api: Api, ada: User, operator: Shell) -> None:
+    head = await grown(api, ada)
+    pages = [await ada.get("/fail_applied", at_least=head)]
+    [told] = (await operator.runs("projections", "rebuild", "failed", "--keep-old", "--json")).ended_well().json["data"]
+    former, build = told["former"], told["build"]
+    assert (told["name"], told["position"], told["differences"], told["then"]) == (
+        "failed",
+        head,
+        0,
+        "kept for a roll-back",
+    )
+    assert build != former
+    status = (await operator.runs("projections", "status", "--json")).ended_well().json["data"]
+    assert {one["build"]: one["use"] for one in status if one["name"] == "failed"} == {build: "live", former: "kept"}
+    pages.append(await ada.get("/fail_applied", at_least=head))
+    done = (await operator.runs("projections", "rollback", "failed")).ended_well()
+    assert done.stdout.splitlines() == [
+        f"{former} is read now, from position {head} on, instead of {build}",
+        f"{build} is dropped in 10 minutes",
+    ]
+    pages.append(await ada.get("/fail_applied", at_least=head))
+    assert len({page.body for page in pages}) == 1
+    refused = await operator.runs("projections", "rollback", "failed")
+    assert refused.failed("no former build of failed is kept: rebuild with --keep-old keeps one") == []
+
+
+async def test_another_services_log_is_not_folded(api: Api, ada: User, operator: Shell, tmp_path: Path) -> None:
+    head = await grown(api, ada)
+    (tmp_path / "other.db").touch()
+    done = await operator.runs("projections", "rebuild", "--all", EVENT_STORE="sqlite:///other.db")
+    assert done.stderr.startswith("Error: ")
+    assert f"stands at position {head}, but the log ends at 0: EVENT_STORE and MONGODB do not belong" in done.stderr

@@ -13,6 +13,7 @@ from projections.beside import BuildInUse, BuildStopped
 from projections.comparison import Comparison
 from projections.read_model import ReadModel
 from projections.read_models import READ_MODELS
+from projections.standing import build_standings
 from projections.verify import Workplace
 from projections.verify import verify as verifying
 
@@ -33,8 +34,20 @@ def workplace(stores: Stores, tell: Bars) -> Workplace:
     return Workplace(stores.log, stores.mongo, holder, stores.settings.claim_seconds, tell)
 
 
+async def check_that_they_belong_together(stores: Stores) -> None:
+    """A read model that is ahead of the log was made from another one. Raises CommandFailed."""
+    head = await stores.log.head()
+    for one in await build_standings(stores.mongo):
+        if one.position > head:
+            raise CommandFailed(
+                f"{one.build} stands at position {one.position}, but the log ends at {head}: "
+                "EVENT_STORE and MONGODB do not belong together"
+            )
+
+
 def check(models: Sequence[ReadModel]) -> Work[dict[str, Any]]:
     async def work(stores: Stores) -> dict[str, Any]:
+        await check_that_they_belong_together(stores)
         with bars() as tell:
             try:
                 found = await verifying(workplace(stores, tell), models)

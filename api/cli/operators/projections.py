@@ -38,6 +38,42 @@ def verify(context: typer.Context, names: Names = None, all_: All = False, json:
         raise CommandFailed("the live read models are not what the log says")
 
 
+@app.command()
+def rebuild(
+    context: typer.Context,
+    names: Names = None,
+    all_: All = False,
+    keep_old: Annotated[bool, typer.Option("--keep-old", help="Keep the former build for a roll-back.")] = False,
+    json: Json = False,
+) -> None:
+    """Build read models anew from the log beside the live ones, check them, and switch. May be interrupted."""
+    from api.cli.operators.rebuilding import chosen, rebuilding
+    from api.cli.operators.stores import run
+
+    models, output = chosen(names, all_), _output(context, json)
+    output.show(run(rebuilding(models, keep=keep_old)), _switches)
+
+
+@app.command()
+def rollback(context: typer.Context, name: Annotated[str, typer.Argument()], json: Json = False) -> None:
+    """Go back to the build that `rebuild --keep-old` has kept."""
+    from api.cli.operators.rebuilding import chosen, rolling_back
+    from api.cli.operators.stores import run
+
+    [model], output = chosen([name], False), _output(context, json)
+    output.show(run(rolling_back(model)), _switches)
+
+
+def _switches(body: dict[str, Any]) -> Parts:
+    for one in body["data"]:
+        former = f", instead of {plain(one['former'])}" if one["former"] else ""
+        yield f"{plain(one['build'])} is read now, from position {one['position']} on{former}"
+        if one["differences"]:
+            yield f"{plain(one['former'])} differed from the log in {one['differences']} documents"
+        if one["former"]:
+            yield f"{plain(one['former'])} is {plain(one['then'])}"
+
+
 def _comparisons(body: dict[str, Any]) -> Parts:
     columns = ["Read Model", "Build", "Position", "Documents", "Differences", "Checksum", "Of the Log"]
     yield table("Comparison", columns, [_comparison(one) for one in body["data"]])
