@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # What the image's wheels are made with: ours, and that of the one package that is there as source only.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
-.PHONY: help run test cover check check-deploy format fuzz dashboards bench lock clean
+.PHONY: help run test cover check check-deploy format fuzz rebuild-long dashboards bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ format: $(READY) ## Puts the code into its form
 
 fuzz: $(READY) ## The API against its own OpenAPI document: 20,000 requests, half of them bad; about ten minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+rebuild-long: $(READY) ## A rebuild of 1,000,000 events under 200 submissions a second, and 20 kills; an hour
+	REBUILD_EVENTS=1000000 REBUILD_RATE=200 $(BIN)/pytest -s tests/end_to_end/test_rebuild_under_load.py -k seen_by_nobody
+	REBUILD_EVENTS=100000 REBUILD_RATE=50 REBUILD_KILLS=20 $(BIN)/pytest -s tests/end_to_end/test_rebuild_under_load.py -k killed
 
 dashboards: $(READY) ## Makes what Grafana imports, from slo-config.yaml and loki-queries.yaml
 	$(BIN)/python -m infra.deploy.monitoring.dashboards
