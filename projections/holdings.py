@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from domain.errors import StoreFailed
 from infra import metrics
+from projections.decisions import Decisions
 from projections.read_model import ReadModel
 from projections.view import Advance, BuildName, Lease, View
 
@@ -45,6 +46,7 @@ class Active:
     most: int  # events in its next batch, when it goes alone: halved while a refused document is looked for
     stopped: str | None = None  # why it cannot go on; its lease is kept: no other process need try the same in vain
     kept: bool = True  # its lease was renewed since the last look
+    decisions: Decisions | None = None  # known when the build began; None until they are looked up
 
 
 @dataclass(slots=True)

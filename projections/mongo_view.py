@@ -98,10 +98,10 @@ class MongoView:
             )
             if taken is None:
                 return None
-            parked = await collection.find({"_id": {"$gte": PREFIX, "$lt": PREFIX + "g"}}, {"stream": True}).to_list(
-                None
-            )
-        return Lease(build, taken["token"], taken["position"], frozenset(one["stream"] for one in parked))
+            waiting = {"_id": {"$gte": PREFIX, "$lt": PREFIX + "g"}}
+            parked = await collection.find(waiting, {"stream": True, "position": True}).to_list(None)
+        at = {one["stream"]: one["position"] for one in parked}
+        return Lease(build, taken["token"], taken["position"], at, taken.get("decided", 0))
 
     async def renew(self, lease: Lease) -> bool:
         with mongo_errors(CALL_SECONDS):
@@ -138,8 +138,10 @@ class MongoView:
 
     async def _advance_checkpoint(self, advance: Advance) -> None:
         changes: dict[str, Any] = {**self._lease, "position": Int64(advance.position)}
-        if advance.newly_parked:
-            changes["parked"] = {"$add": ["$parked", len(advance.newly_parked)]}
+        if advance.lease.position == 0:
+            changes["decided"] = Int64(advance.lease.decided)
+        if advance.parked is not None:
+            changes["parked"] = len(advance.parked)
         if advance.stopped is not None:
             changes |= {"state": "stopped", "error": {"$literal": advance.stopped}}
         moved = await self._collection(advance.lease.build).update_one(

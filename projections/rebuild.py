@@ -28,10 +28,13 @@ BETWEEN_TRIES = 0.05
 
 
 class NotTheLog(Exception):
-    """A new build is not what the log says. It is not switched to."""
+    """A new build is not what the log says. It was dropped: the next start begins anew."""
 
     def __init__(self, comparison: Comparison) -> None:
-        super().__init__(f"{comparison.live} differs from a second fold of the log in {comparison.count} documents")
+        count = comparison.count
+        super().__init__(
+            f"{comparison.live} differed from a second fold of the log in {count} documents, and was dropped"
+        )
         self.comparison = comparison
 
 
@@ -101,6 +104,7 @@ async def _check_and_switch(at: Workplace, model: ReadModel, build: BuildName, *
     if live is not None and (comparison is None or not comparison.equal):
         [proof] = await fold_beside(at, [model], [build])
         if not proof.equal:
+            await _registry(at, [model]).discard(build)
             raise NotTheLog(proof)
     return await _switch(at, model, build, keep=keep, grace=grace, comparison=comparison)
 

@@ -129,6 +129,13 @@ class Registry:
             raise NotLive(f"Another rebuild of {model} has begun at this moment")
         return known.build(max(taken) + 1)
 
+    async def discard(self, build: BuildName) -> None:
+        """A build that must not become live: the next rebuild begins anew."""
+        with mongo_errors():
+            unread = {"_id": self._id(build.model), "next.number": build.number}
+            if (await self._registry.update_one(unread, {"$unset": {"next": True}})).matched_count:
+                await self._mongo.database.drop_collection(str(build))
+
     async def switch(self, new: Lease, live: int | None, holder: str, *, keep: bool, grace: float) -> None:
         """See the module. `live` is the number of the build that is read now; `keep` keeps it for a roll-back.
 
