@@ -12,7 +12,7 @@ STORE ?= sqlite
 CYCLES ?= 20
 SEEDS ?= 1000
 FROM ?= 0
-.PHONY: help run test simulate chaos cover check check-deploy format fuzz dashboards bench lock clean
+.PHONY: help run test simulate chaos rebuild-long cover check check-deploy format fuzz dashboards bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ chaos: $(READY) ## Kills, stops and cuts off what there is, under load; CYCLES=2
 
 fuzz: $(READY) ## The API against its own OpenAPI document: 20,000 requests, half of them bad; about ten minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+rebuild-long: $(READY) ## A rebuild of 1,000,000 events under 200 submissions a second, and 20 kills; an hour
+	REBUILD_EVENTS=1000000 REBUILD_RATE=200 $(BIN)/pytest -s tests/end_to_end/test_rebuild_under_load.py -k seen_by_nobody
+	REBUILD_EVENTS=100000 REBUILD_RATE=50 REBUILD_KILLS=20 $(BIN)/pytest -s tests/end_to_end/test_rebuild_under_load.py -k killed
 
 dashboards: $(READY) ## Makes what Grafana imports, from slo-config.yaml and loki-queries.yaml
 	$(BIN)/python -m infra.deploy.monitoring.dashboards

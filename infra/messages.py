@@ -33,6 +33,7 @@ from domain.application_events import (
 from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 
 NOTIFICATION_VERSION = "1.0"
@@ -107,7 +108,7 @@ def messages_of(recorded: RecordedEvent, names: QueueNames) -> Sequence[Message]
             return [_dead_letter_of_rejected(recorded, rejected)]
         case ProcessingStarted() | DocumentsWritten() | JobAttempted() | JobApplied() | JobFailed():
             return []
-        case BatchSubmitted() | BatchCancelled() | KeyUsed():
+        case BatchSubmitted() | BatchCancelled() | KeyUsed() | StreamRetried() | EventSkipped():
             return []
         case unknown:
             raise TypeError(f"the queues do not know {unknown!r}")

@@ -29,6 +29,7 @@ from domain.application_events import (
 from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 from projections.entries import order_of
 from projections.read_model import Document, Documents, UnknownEvent
@@ -71,6 +72,8 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
         case ApplicationSubmitted() | DocumentsWritten() | JobAttempted() | JobApplied() | JobFailed():
             pass
         case RetryScheduled() | Requeued() | BatchCancelled() | KeyUsed() | MessageRejected():
+            pass
+        case StreamRetried() | EventSkipped():
             pass
         case unknown:
             raise UnknownEvent(NAME, unknown)

@@ -11,9 +11,9 @@ from typing import Any
 
 from domain.errors import ReadModelBehind
 from infra.mongo import Mongo, mongo_errors
-from projections.mongo_view import CHECKPOINT
 from projections.pages import PART, Filters, index_of
 from projections.read_model import Document
+from projections.registry import CHECKPOINT
 from projections.view import BuildName
 
 COLUMNS = (

@@ -22,6 +22,7 @@ from domain.application_events import (
 from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 from projections import entries
 from projections.read_model import Documents, UnknownEvent
@@ -55,6 +56,8 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
         case ProcessingStarted() | DocumentsWritten() | JobAttempted() | RetryScheduled() | Requeued():
             pass
         case BatchSubmitted() | BatchCancelled() | KeyUsed() | MessageRejected():
+            pass
+        case StreamRetried() | EventSkipped():
             pass
         case unknown:
             raise UnknownEvent(NAME, unknown)

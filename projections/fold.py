@@ -1,14 +1,43 @@
 """Folds a batch of events into at most one write for each document. Pure: the store is read before, written after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from domain.event import RecordedEvent
+from projections.decisions import Decisions, FreedEvent, decision_of, freed_by, origin_of
 from projections.parked import Poison, parked_document, parked_id
 from projections.read_model import Document, ReadModel, UnknownEvent
 from projections.view import Advance, Lease
 
-Poisons = Mapping[str, Poison]  # by stream
+Place = tuple[str, int, int]  # of an event in a batch: its stream, its position, and which of those freed there
+Poisons = Mapping[Place, Poison]
+NO_DECISIONS = Decisions()
+
+
+class Step(Enum):
+    """What is done with an event."""
+
+    APPLY = "apply"
+    PARK = "park"  # its stream waits from here on
+    WAIT = "wait"  # its stream does
+    FREE = "free"  # a decision: its stream goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a build knows besides the events: decisions, and the events of the streams that those in a batch are on."""
+
+    decisions: Decisions = NO_DECISIONS
+    streams: Mapping[str, Sequence[RecordedEvent]] | None = None  # None: no event of the batch is a decision on it
+
+
+NOTHING = Known()
+
+
+def place_of(recorded: RecordedEvent) -> Place:
+    place = recorded.place if isinstance(recorded, FreedEvent) else -1
+    return recorded.stream_id.hex, recorded.position, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,57 +47,97 @@ class Batch:
     model: ReadModel
     lease: Lease
     events: Sequence[RecordedEvent]
+    steps: Sequence[tuple[Step, RecordedEvent]]
     poisons: Poisons
     ids: Sequence[str]
 
     @classmethod
-    def of(cls, model: ReadModel, lease: Lease, events: Sequence[RecordedEvent], poisons: Poisons) -> "Batch":
+    def of(
+        cls,
+        model: ReadModel,
+        lease: Lease,
+        events: Sequence[RecordedEvent],
+        poisons: Poisons,
+        known: Known = NOTHING,
+    ) -> "Batch":
         """`poisons` are those known in these events. Raises Poison for another one."""
+        if lease.parked or poisons or known.decisions or known.streams is not None:
+            steps = list(_steps(model, lease, events, poisons, known))
+        else:
+            steps = [(Step.APPLY, recorded) for recorded in events]
         ids: dict[str, None] = {}
-        for recorded in events:
-            if _waits(lease, recorded, poisons):
-                ids[parked_id(recorded.stream_id.hex)] = None
-            else:
+        for step, recorded in steps:
+            if step is Step.APPLY:
                 ids.update(dict.fromkeys(_touched(model, recorded)))
-        return cls(model, lease, events, poisons, list(ids))
+            else:
+                ids[parked_id(_stream_of(step, recorded))] = None
+        return cls(model, lease, events, steps, poisons, list(ids))
+
+    @property
+    def freed(self) -> Sequence[FreedEvent]:
+        """Events that a decision of the batch frees."""
+        return [recorded for _, recorded in self.steps if isinstance(recorded, FreedEvent)]
 
     def fold(self, docs: dict[str, Document], stopped: str | None = None) -> Advance:
         """What follows from `docs`, those of `ids` that there are. They are changed. Raises Poison as `of` does."""
         before = set(docs)
-        newly_parked: set[str] = set()
-        for recorded in self.events:
-            if _waits(self.lease, recorded, self.poisons):
-                self._park(recorded, docs, newly_parked)
-            else:
-                _apply(self.model, recorded, docs)
+        parked = dict(self.lease.parked)
+        for step, recorded in self.steps:
+            match step:
+                case Step.APPLY:
+                    _apply(self.model, recorded, docs)
+                case Step.PARK:
+                    stream = recorded.stream_id.hex
+                    parked[stream] = origin_of(recorded)
+                    docs[parked_id(stream)] = parked_document(self.poisons[place_of(recorded)])
+                case Step.WAIT:
+                    docs[parked_id(recorded.stream_id.hex)]["waiting"] += 1
+                case Step.FREE:
+                    stream = _stream_of(step, recorded)
+                    parked.pop(stream, None)
+                    docs.pop(parked_id(stream), None)
         return Advance(
             lease=self.lease,
             position=self.events[-1].position if self.events else self.lease.position,
             inserted=[docs[id] for id in self.ids if id in docs and id not in before],
             replaced=[docs[id] for id in self.ids if id in docs and id in before],
             removed=[id for id in self.ids if id in before and id not in docs],
-            newly_parked=frozenset(newly_parked),
+            parked=parked,
             stopped=stopped,
         )
 
-    def _park(self, recorded: RecordedEvent, docs: dict[str, Document], newly_parked: set[str]) -> None:
-        """The poison event itself, or a later one of its stream."""
+
+def _steps(
+    model: ReadModel, lease: Lease, events: Sequence[RecordedEvent], poisons: Poisons, known: Known
+) -> Iterator[tuple[Step, RecordedEvent]]:
+    parked = dict(lease.parked)
+
+    def step(recorded: RecordedEvent) -> Step:
         stream = recorded.stream_id.hex
-        poison = self.poisons.get(stream)
-        if poison is not None and poison.recorded.position == recorded.position:
-            newly_parked.add(stream)
-            docs[parked_id(stream)] = parked_document(poison)
-        else:
-            docs[parked_id(stream)]["waiting"] += 1
+        if stream in parked:
+            return Step.WAIT
+        if place_of(recorded) in poisons:
+            parked[stream] = origin_of(recorded)
+            return Step.PARK
+        return Step.APPLY
+
+    for recorded in events:
+        if recorded.stream_id.hex in parked or known.decisions.held_until(recorded) is None:
+            yield step(recorded), recorded
+        decision = decision_of(recorded)
+        if decision is None or decision.read_model != model.NAME or known.streams is None:
+            continue
+        freed = freed_by(recorded, parked, known.decisions, known.streams)
+        if freed is not None:
+            parked.pop(decision.stream, None)
+            yield Step.FREE, recorded
+            yield from ((step(one), one) for one in freed)
 
 
-def _waits(lease: Lease, recorded: RecordedEvent, poisons: Poisons) -> bool:
-    """Whether its stream is parked, or is from this event on."""
-    if not lease.parked and not poisons:
-        return False
-    stream = recorded.stream_id.hex
-    poison = poisons.get(stream)
-    return stream in lease.parked or (poison is not None and recorded.position >= poison.recorded.position)
+def _stream_of(step: Step, recorded: RecordedEvent) -> str:
+    """Of the stream that the step is about."""
+    decision = decision_of(recorded) if step is Step.FREE else None
+    return recorded.stream_id.hex if decision is None else decision.stream
 
 
 def _touched(model: ReadModel, recorded: RecordedEvent) -> Sequence[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from domain.errors import StoreFailed
 from infra import metrics
+from projections.decisions import Decisions
 from projections.read_model import ReadModel
 from projections.view import Advance, BuildName, Lease, View
 
@@ -43,8 +44,9 @@ class Active:
     lease: Lease
     live: bool
     most: int  # events in its next batch, when it goes alone: halved while a refused document is looked for
-    stopped: bool = False  # cannot go on; its lease is kept, so that no other process tries the same in vain
+    stopped: str | None = None  # why it cannot go on; its lease is kept: no other process need try the same in vain
     kept: bool = True  # its lease was renewed since the last look
+    decisions: Decisions | None = None  # known when the build began; None until they are looked up
 
 
 @dataclass(slots=True)
@@ -97,8 +99,9 @@ class Holdings:
         self._next_look = now + self.look_seconds
 
     def drop(self, build: BuildName) -> None:
-        """Another process has it: stand by."""
+        """Another process has it, or another build is live now: look again, and stand by."""
         self._active.pop(build, None)
+        self._next_look = 0.0
 
     def rest(self, build: BuildName, error: Exception) -> None:
         """The store fails for this build alone: it is taken anew later."""
@@ -110,8 +113,9 @@ class Holdings:
 
     def moved(self, active: Active, advance: Advance) -> None:
         """What was committed."""
-        _count_parked(advance.after)
-        active.lease, active.kept, active.stopped = advance.after, True, advance.stopped is not None
+        if active.live:
+            _count_parked(advance.after)
+        active.lease, active.kept, active.stopped = advance.after, True, advance.stopped
         self._rests.pop(active.lease.build, None)
 
     def forget(self) -> None:
@@ -137,7 +141,8 @@ class Holdings:
     async def _take(self, build: BuildName, live: bool) -> None:
         lease = await self._view.take(build)
         if lease is not None:
-            _count_parked(lease)
+            if live:
+                _count_parked(lease)
             logger.info("projects %s from %s", build, lease.position, extra={"event_type": "projection_taken"})
             model = self._models[build.model, build.version]
             begun = lease.position > 0  # else it may have been dropped since, and is live no longer

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from domain.errors import ReadModelBehind
 from infra.coalesce import Coalescer
 from infra.mongo import Mongo, mongo_errors
-from projections.mongo_view import BUILDS, CHECKPOINT
 from projections.read_model import Document
 from projections.read_models import READ_MODELS
+from projections.registry import BUILDS, CHECKPOINT, SUPERSEDED
 from projections.view import BuildName
 
 KNOWN_SECONDS = 1.0  # a build that was live stays current for minutes after a switch
@@ -29,8 +29,25 @@ def live_builds(found: Sequence[Document]) -> Mapping[str, BuildName]:
     }
 
 
+class Superseded(Exception):
+    """A build was read that is no longer live. What it shows may be older than what another reader has been shown."""
+
+    def __init__(self, build: BuildName) -> None:
+        super().__init__(f"{build} is no longer live")
+        self.build = build
+
+
+def position_in(checkpoint: Document | None, build: BuildName) -> int:
+    """The position in a live build's checkpoint. Raises ReadModelBehind without one, Superseded after a switch."""
+    if checkpoint is None:
+        raise ReadModelBehind(f"The read model {build.model} is being built")
+    if SUPERSEDED in checkpoint:
+        raise Superseded(build)
+    return int(checkpoint["position"])
+
+
 class LiveBuilds:
-    """Asked of the database at most once a second."""
+    """Asked of the database once a second, and when a read has met a build that is no longer live."""
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
@@ -56,8 +73,16 @@ class LiveBuilds:
         if build is None:
             return None
         with mongo_errors():
-            checkpoint = await self._mongo.snapshot(str(build)).find_one({"_id": CHECKPOINT}, {"position": True})
+            fields = {"position": True, SUPERSEDED: True}
+            checkpoint = await self._mongo.snapshot(str(build)).find_one({"_id": CHECKPOINT}, fields)
+        if checkpoint is not None and SUPERSEDED in checkpoint:
+            self.forget(build)  # it is kept current for a while, so its position will do
         return None if checkpoint is None else int(checkpoint["position"])
+
+    def forget(self, build: BuildName) -> None:
+        """It is no longer live: the next call asks."""
+        if self._names.get(build.model) == build:
+            self._asked_again_at = 0.0
 
     async def _ask(self, _: Sequence[str]) -> Mapping[str, BuildName]:
         with mongo_errors():

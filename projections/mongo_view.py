@@ -19,28 +19,24 @@ session of the view, one after another: a view belongs to one projector.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 from uuid import UUID
 
 from bson.binary import Binary
 from bson.errors import BSONError
 from bson.int64 import Int64
-from pymongo import DeleteOne, IndexModel, InsertOne, ReplaceOne, ReturnDocument, WriteConcern
+from pymongo import DeleteOne, IndexModel, InsertOne, ReplaceOne, ReturnDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
 from infra.mongo import SNAPSHOT, ClientSession, Collection, Mongo, mongo_errors
 from projections.parked import PREFIX
 from projections.read_model import Document, ReadModel
+from projections.registry import BUILDS, CHECKPOINT, LONG_AGO, MAJORITY, NOW, drop_retired
 from projections.view import Advance, BuildName, Fenced, Lease, Refused
 
-CHECKPOINT = "checkpoint"
-BUILDS = "builds"
 CALL_SECONDS = 10.0  # no call takes longer
 LOAD_AT_ONCE = 10_000
 PARKED_INDEX = IndexModel("concerns", name="parked", partialFilterExpression={"concerns": {"$exists": True}})
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-MAJORITY = WriteConcern("majority", j=True)
 
 Operation = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
 
@@ -54,7 +50,7 @@ class MongoView:
         self._models = {(model.NAME, model.VERSION): model for model in models}
         self._lease = {"holder": holder, "until": {"$add": ["$$NOW", round(lease_seconds * 1000)]}}
 
-    async def __aenter__(self) -> "MongoView":
+    async def __aenter__(self) -> Self:
         self._session: ClientSession = await self._mongo.client.start_session()
         self._session_id: UUID = cast(Mapping[str, Binary], self._session.session_id)["id"].as_uuid()
         return self
@@ -70,7 +66,9 @@ class MongoView:
         ids = {f"{name}.{version}": (name, version) for name, version in self._models}
         with mongo_errors(CALL_SECONDS):
             await self._mongo.ping()  # one that was away at start may be of the wrong kind
-            known = {one["_id"]: one async for one in registry.find({"_id": {"$in": list(ids)}})}
+            registered = await registry.aggregate([{"$match": {"_id": {"$in": list(ids)}}}, NOW]).to_list(None)
+            await drop_retired(self._mongo, registered)
+            known = {one["_id"]: one for one in registered}
             for id in ids.keys() - known.keys():
                 first = {"$setOnInsert": {"numbers": [1], "live": None}}
                 after = ReturnDocument.AFTER
@@ -100,10 +98,10 @@ class MongoView:
             )
             if taken is None:
                 return None
-            parked = await collection.find({"_id": {"$gte": PREFIX, "$lt": PREFIX + "g"}}, {"stream": True}).to_list(
-                None
-            )
-        return Lease(build, taken["token"], taken["position"], frozenset(one["stream"] for one in parked))
+            waiting = {"_id": {"$gte": PREFIX, "$lt": PREFIX + "g"}}
+            parked = await collection.find(waiting, {"stream": True, "position": True}).to_list(None)
+        at = {one["stream"]: one["position"] for one in parked}
+        return Lease(build, taken["token"], taken["position"], at, taken.get("decided", 0))
 
     async def renew(self, lease: Lease) -> bool:
         with mongo_errors(CALL_SECONDS):
@@ -117,9 +115,8 @@ class MongoView:
 
     async def go_live(self, build: BuildName) -> None:
         with mongo_errors(CALL_SECONDS):
-            await self._mongo.database[BUILDS].update_one(
-                {"_id": f"{build.model}.{build.version}", "live": None}, {"$set": {"live": build.number}}
-            )
+            unread = {"_id": f"{build.model}.{build.version}", "live": None, "retired.number": {"$ne": build.number}}
+            await self._mongo.database[BUILDS].update_one(unread, {"$set": {"live": build.number}})
 
     # -- documents ----------------------------------------------------------------------------------------------------
 
@@ -141,8 +138,10 @@ class MongoView:
 
     async def _advance_checkpoint(self, advance: Advance) -> None:
         changes: dict[str, Any] = {**self._lease, "position": Int64(advance.position)}
-        if advance.newly_parked:
-            changes["parked"] = {"$add": ["$parked", len(advance.newly_parked)]}
+        if advance.lease.position == 0:
+            changes["decided"] = Int64(advance.lease.decided)
+        if advance.parked is not None:
+            changes["parked"] = len(advance.parked)
         if advance.stopped is not None:
             changes |= {"state": "stopped", "error": {"$literal": advance.stopped}}
         moved = await self._collection(advance.lease.build).update_one(

@@ -16,8 +16,8 @@ import orjson
 
 from projections import totals
 from projections.entries import folded, order_beyond, order_from
-from projections.mongo_view import CHECKPOINT
 from projections.read_model import Document
+from projections.registry import CHECKPOINT
 from projections.view import BuildName
 
 ORDER = re.compile(r"[0-9a-f]{44}[0-9]{6}")

@@ -9,6 +9,7 @@ import hashlib
 import re
 
 from domain.event import RecordedEvent
+from projections.decisions import origin_of
 from projections.read_model import Document
 
 PREFIX = "parked:"
@@ -43,7 +44,7 @@ def parked_document(poison: Poison) -> Document:
         "_id": parked_id(poison.stream),
         "stream": poison.stream,
         "concerns": owner.user_id if owner else "",
-        "position": recorded.position,
+        "position": origin_of(recorded),
         "version": recorded.version,
         "event_type": recorded.event.NAME,
         "error": poison.reason,

@@ -20,16 +20,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
+from uuid import UUID
 
 from domain.errors import NewerEvent, StoreError, StoreFailed
 from domain.event import RecordedEvent
+from domain.parked_decisions import decisions_stream
 from domain.ports import EventLog
 from infra.clock import SystemClock
 from infra.event_log import EventStore
 from infra.mongo import Mongo
 from infra.settings import Settings
-from projections.fold import Batch
+from projections.decisions import Decisions, decision_of
+from projections.fold import NOTHING, Batch, Known, Place, place_of
 from projections.holdings import Active, Backoff, Holdings
 from projections.mongo_view import MongoView
 from projections.parked import Poison
@@ -91,7 +95,7 @@ class Projector:
         except UnknownEvent as error:
             raise NewerEvent(str(error)) from error
         finally:
-            await self._leave()
+            await self.leave()
 
     async def turn(self) -> bool:
         """Brings every build of ours one batch further, those furthest behind first. False if there was nothing."""
@@ -102,6 +106,23 @@ class Projector:
             done.update(active.lease.build for active in group)
             moved |= await self._advance(group)
         return moved
+
+    @property
+    def active(self) -> Sequence[Active]:
+        """What it projects now."""
+        return self._holdings.active
+
+    def forget(self) -> None:
+        """After trouble: its leases are taken anew in the next turn."""
+        self._drop_ahead()
+        self._holdings.forget()
+
+    async def leave(self) -> None:
+        """Gives its leases back, if the database lets it."""
+        self._drop_ahead()
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._holdings.release()
 
     async def _turn_unless(self, stop: asyncio.Event) -> bool:
         """A turn that is given up when a store does not let it end soon after `stop` was set: as a kill, it is safe."""
@@ -194,9 +215,17 @@ class Projector:
             if len(events) > 1:
                 active.most = len(events) // 2
             else:
-                await self._commit([active], events, Poison(events[0], refusal))
+                await self._park_refused(active, events, refusal)
         else:
             active.most = min(2 * active.most, self._batch_max)
+
+    async def _park_refused(self, active: Active, events: Events, refusal: Refused) -> None:
+        """The event's stream; if it is a decision, that of the last freed event with which the database refuses it."""
+        freed = Batch.of(active.model, active.lease, events, {}, await self._known(active, events)).freed
+        for suspect in reversed(freed):
+            with contextlib.suppress(Refused):
+                return await self._commit([active], events, Poison(suspect, refusal))
+        return await self._commit([active], events, Poison(events[0], refusal))
 
     async def _commit(self, group: Sequence[Active], events: Events, refused: Poison | None = None) -> None:
         advances = await asyncio.gather(*(self._fold(active, events, refused) for active in group))
@@ -207,24 +236,37 @@ class Projector:
 
     async def _fold(self, active: Active, events: Events, poison: Poison | None) -> Advance:
         """Begins again for each poison that turns up, as the documents may be half changed."""
-        known: dict[str, Poison] = {}
+        poisons: dict[Place, Poison] = {}
         stopped: str | None = None
+        known = await self._known(active, events)
         while True:
             if poison is not None and active.model.SPANS_STREAMS:
                 events, stopped = _before(poison, events), poison.reason
             elif poison is not None:
-                known[poison.stream] = poison
+                poisons[place_of(poison.recorded)] = poison
             try:
-                batch = Batch.of(active.model, active.lease, events, known)
+                batch = Batch.of(active.model, active.lease, events, poisons, known)
                 return batch.fold(await self._view.load(active.lease.build, batch.ids), stopped)
             except Poison as found:
                 poison = found
 
-    async def _leave(self) -> None:
-        self._drop_ahead()
-        with contextlib.suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(RELEASE_SECONDS):
-                await self._holdings.release()
+    async def _known(self, active: Active, events: Events) -> Known:
+        """Decisions on the model, and the streams that those among the events are on. Nothing for one that parks none.
+
+        What was decided after the build began is met in the log, where the stream is parked or nothing waits.
+        """
+        if active.model.SPANS_STREAMS:
+            return NOTHING
+        name = active.model.NAME
+        if active.decisions is None:
+            recorded = await self._log.read_stream(decisions_stream(name))
+            if active.lease.position == 0:
+                active.lease = replace(active.lease, decided=max((one.position for one in recorded), default=0))
+            active.decisions = Decisions([one for one in recorded if one.position <= active.lease.decided])
+        on = {one.stream for one in map(decision_of, events) if one is not None and one.read_model == name}
+        if not on:
+            return Known(active.decisions)
+        return Known(active.decisions, {stream: await self._log.read_stream(UUID(stream)) for stream in on})
 
 
 async def _read(log: EventLog, after: int, limit: int) -> Events:

@@ -23,13 +23,13 @@ from infra.coalesce import Coalescer
 from infra.mongo import Mongo, mongo_errors
 from projections import applied, batches, failed, status, totals
 from projections.exports import Export, Summary, summary_of
-from projections.live import VERSIONS, LiveBuilds, PositionWatch
-from projections.mongo_view import CHECKPOINT
+from projections.live import VERSIONS, LiveBuilds, PositionWatch, Superseded, position_in
 from projections.overviews import AllBatches, ApplicationFilters
 from projections.pages import BadCursor, Filters, Page, PageQuery, Selection, cursor_of, order_in, parts
 from projections.parked import parked_id, parked_stream
 from projections.past import fold_entries, fold_status, up_to
 from projections.read_model import Document
+from projections.registry import CHECKPOINT, SUPERSEDED
 from projections.standing import Standing, State, standings
 from projections.stored_updates import History, Update, UpdateId
 from projections.time_travel import Past, TooFarBack
@@ -169,9 +169,7 @@ class Queries:
 
     async def _read_page(self, query: PageQuery) -> _Read[Page]:
         entries, others = parts(await self._aggregate(query.build, query.pipeline, hint=query.index))
-        if "checkpoint" not in others:
-            raise ReadModelBehind(f"The read model {query.build.model} is being built")
-        position, parked = others["checkpoint"]["position"], others.get("parked")
+        position, parked = position_in(others.get("checkpoint"), query.build), others.get("parked")
         if parked:
             position = parked["position"] - 1
         counted = others.get("total")
@@ -198,9 +196,9 @@ class Queries:
             build = await self._live.of(totals.NAME)
             checkpoint = {"$unionWith": {"coll": str(build), "pipeline": [{"$match": {"_id": CHECKPOINT}}]}}
             found = await self._aggregate(build, [{"$match": {"user_id": user_id}}, checkpoint])
-            if not found or found[-1]["_id"] != CHECKPOINT:
-                raise ReadModelBehind(f"The read model {totals.NAME} is being built")
-            return _Read(summary_of(found[:-1]), found[-1]["position"])
+            last = found.pop() if found and found[-1]["_id"] == CHECKPOINT else None
+            position = position_in(last, build)
+            return _Read(summary_of(found), position)
 
         return await self._reaching(totals.NAME, at_least, read)
 
@@ -209,12 +207,10 @@ class Queries:
         build = await self._live.of(model)
         concerns = {"$or": [{"_id": CHECKPOINT}, {"concerns": user_id}]}
         with mongo_errors():
-            found = await self._mongo.snapshot(str(build)).find(concerns, {"position": True}).to_list(None)
-        positions = {one["_id"]: one["position"] for one in found}
-        if CHECKPOINT not in positions:
-            raise ReadModelBehind(f"The read model {model} is being built")
-        position = positions.pop(CHECKPOINT)
-        return _Read(build, min((one - 1 for one in positions.values()), default=position), bool(positions))
+            fields = {"position": True, SUPERSEDED: True}
+            found = {one["_id"]: one async for one in self._mongo.snapshot(str(build)).find(concerns, fields)}
+        position = position_in(found.pop(CHECKPOINT, None), build)
+        return _Read(build, min((one["position"] - 1 for one in found.values()), default=position), bool(found))
 
     # -- the past -----------------------------------------------------------------------------------------------------
 
@@ -306,15 +302,22 @@ class Queries:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def _reaching(self, model: str, at_least: int, read: Callable[[], Awaitable[_Read[T]]]) -> Answer[T]:
-        """What a read gives once it reflects the position."""
-        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        """What a read gives once it reflects the position. One that met a former build is made again."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._wait_seconds
         while True:
-            found = await read()
+            try:
+                found = await read()
+            except Superseded as old:
+                self._live.forget(old.build)
+                if loop.time() > deadline:
+                    raise ReadModelBehind(f"The read model {model} is being exchanged") from old
+                continue
             if found.position >= at_least:
                 return Answer(found.value, found.position)
             if found.parked:
                 raise ReadModelBehind(f"The read model {model} waits for an operator at position {found.position + 1}")
-            await self._watches[model].reach(at_least, deadline - asyncio.get_running_loop().time())
+            await self._watches[model].reach(at_least, deadline - loop.time())
 
     async def _read_by_id(self, build: BuildName, streams: Mapping[str, str]) -> Mapping[str, _Read[Document | None]]:
         """Documents by their ids, each of the stream that it is mapped to."""
@@ -322,12 +325,11 @@ class Queries:
         with mongo_errors():
             found = await self._mongo.snapshot(str(build)).find({"_id": {"$in": ids}}).to_list(None)
         docs = {one["_id"]: one for one in found}
-        if CHECKPOINT not in docs:
-            raise ReadModelBehind(f"The read model {build.model} is being built")
+        reached = position_in(docs.get(CHECKPOINT), build)
 
         def read(id: str) -> _Read[Document | None]:
             doc, parked = docs.get(id), docs.get(parked_id(streams[id]))
-            position = parked["position"] - 1 if parked else docs[CHECKPOINT]["position"]
+            position = parked["position"] - 1 if parked else reached
             return _Read(doc if doc and "user_id" in doc else None, position, parked is not None)
 
         return {id: read(id) for id in streams}

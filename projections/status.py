@@ -33,6 +33,7 @@ from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
 from domain.job import Job
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 from projections.entries import folded, order_of
 from projections.read_model import Document, Documents, UnknownEvent
@@ -58,7 +59,7 @@ INDEXES: Sequence[IndexModel] = [
 FIRST_JOBS = 20
 NAMES = ("title", "company_name", "portal")
 
-OTHERS = BatchSubmitted | BatchCancelled | KeyUsed | MessageRejected
+OTHERS = BatchSubmitted | BatchCancelled | KeyUsed | MessageRejected | StreamRetried | EventSkipped
 
 
 def touches(recorded: RecordedEvent) -> Iterable[str]:
@@ -95,6 +96,8 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
         case DocumentsWritten() | JobAttempted() | RetryScheduled() | Requeued():
             _still_waiting(docs[key], at)
         case BatchSubmitted() | BatchCancelled() | KeyUsed() | MessageRejected():
+            pass
+        case StreamRetried() | EventSkipped():
             pass
         case unknown:
             raise UnknownEvent(NAME, unknown)

@@ -7,10 +7,11 @@ from typing import Any, Self
 from domain.errors import ReadModelBehind
 from infra.mongo import Mongo, mongo_errors
 from projections import updates
-from projections.live import LiveBuilds
-from projections.mongo_view import CHECKPOINT
+from projections.live import LiveBuilds, Superseded, position_in
 from projections.pages import PART
 from projections.read_model import Document
+from projections.registry import CHECKPOINT
+from projections.view import BuildName
 
 PAGE = 200
 
@@ -82,6 +83,13 @@ class History:
 
     async def _page(self, query: Document, position: int) -> Sequence[Update]:
         build = await self.live.of(updates.NAME)
+        try:
+            return await self._page_of(build, query, position)
+        except Superseded:
+            self.live.forget(build)
+            return await self._page_of(await self.live.of(updates.NAME), query, position)
+
+    async def _page_of(self, build: BuildName, query: Document, position: int) -> Sequence[Update]:
         pipeline: list[Mapping[str, Any]] = [
             {"$match": query},
             {"$sort": {"_id": 1}},
@@ -91,6 +99,6 @@ class History:
         with mongo_errors():
             found = await self.mongo.snapshot(str(build)).aggregate(pipeline, hint="user").to_list(None)
         *documents, last = found or [{}]
-        if PART not in last or last["position"] < position:
+        if PART not in last or position_in(last, build) < position:
             raise ReadModelBehind("The read model updates is being built anew")
         return [Update.of(one) for one in documents]

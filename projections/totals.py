@@ -29,6 +29,7 @@ from domain.application_events import (
 from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 from projections.entries import folded
 from projections.read_model import Document, Documents, UnknownEvent
@@ -128,6 +129,8 @@ def _steps(recorded: RecordedEvent) -> Sequence[Step]:  # noqa: PLR0911  one arm
             user_id = recorded.owner.user_id
             return [Step(batches_key(user_id), 1, {"list": BATCHES, "user_id": user_id})]
         case BatchCancelled() | KeyUsed() | MessageRejected():
+            return []
+        case StreamRetried() | EventSkipped():
             return []
         case unknown:
             raise UnknownEvent(NAME, unknown)

@@ -27,7 +27,7 @@ from infra.mongo import Mongo
 from infra.mongo_changes import Change, Moment, Pipeline, open_moment
 from projections import updates
 from projections.live import REGISTERED, live_builds
-from projections.mongo_view import BUILDS, CHECKPOINT
+from projections.registry import BUILDS, CHECKPOINT
 from projections.stored_updates import PAGE, Update, UpdateId
 from projections.view import BuildName
 

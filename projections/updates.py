@@ -3,8 +3,8 @@
 A document is inserted once and never changes, so what a stream has told can be told again, in the same words, to who
 comes back with the id of the last that he has seen. All are kept: the contract sets no age at which a reader may no
 longer come back. An id is the position of the event and a number: 0 for its first message, 1, 2, ... for the further
-ones, written so that ids sort as they come. They are allotted in one place (`update_id`), so that the messages of a
-stream that an operator frees may all carry the position of his decision.
+ones, written so that ids sort as they come. They are allotted in one place (`_id`), so that the messages of a stream
+that an operator frees all carry the position of his decision.
 
 What a batch is follows from its items, whose events stand in streams of their own. Beside the messages there is one
 document a batch with what its items are so far; it is no message and has no user. It is begun by whichever event comes
@@ -34,7 +34,9 @@ from domain.application_events import (
 from domain.batch import BatchCancelled, BatchSubmitted, batch_status
 from domain.event import RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
+from projections.decisions import FreedEvent
 from projections.read_model import Document, Documents, UnknownEvent
 
 NAME, VERSION, SPANS_STREAMS = "updates", 1, False
@@ -49,6 +51,7 @@ INDEXES: Sequence[IndexModel] = [
 
 POSITION_DIGITS, NUMBER_DIGITS = 18, 6
 FIRST, FURTHER = 0, 1
+MOST_EACH = 2  # messages of an event
 BEYOND = ":"  # sorts after every id of a message, and before those of all other documents
 BATCH = "batch:"
 
@@ -59,8 +62,14 @@ def update_id(position: int, number: int) -> str:
     return f"{position:0{POSITION_DIGITS}}.{number:0{NUMBER_DIGITS}}"
 
 
+def _id(recorded: RecordedEvent, number: int) -> str:
+    """Of its first or further message; those of events that were freed together follow each other."""
+    earlier = MOST_EACH * recorded.place if isinstance(recorded, FreedEvent) else 0
+    return update_id(recorded.position, earlier + number)
+
+
 def touches(recorded: RecordedEvent) -> Iterable[str]:
-    first = update_id(recorded.position, FIRST)
+    first = _id(recorded, FIRST)
     match recorded.event:
         case ProcessingStarted(previous=Status.PROCESSING):
             return ()
@@ -101,13 +110,15 @@ def apply(recorded: RecordedEvent, docs: Documents) -> None:
             pass
         case KeyUsed() | MessageRejected():
             pass
+        case StreamRetried() | EventSkipped():
+            pass
         case unknown:
             raise UnknownEvent(NAME, unknown)
 
 
 def _of_item(recorded: RecordedEvent, first: str) -> Sequence[str]:
     batch_id = recorded.owner.batch_id
-    return (first,) if batch_id is None else (first, update_id(recorded.position, FURTHER), BATCH + batch_id.hex)
+    return (first,) if batch_id is None else (first, _id(recorded, FURTHER), BATCH + batch_id.hex)
 
 
 def _moved(recorded: RecordedEvent, docs: Documents, status: Status, reason: str | None = None) -> None:
@@ -133,7 +144,7 @@ def _stands_beside_its_batch(recorded: RecordedEvent) -> bool:
 
 
 def _tell_status(recorded: RecordedEvent, docs: Documents, status: Status, reason: str | None = None) -> None:
-    id = update_id(recorded.position, FIRST)
+    id = _id(recorded, FIRST)
     docs[id] = {
         "_id": id,
         "user_id": recorded.owner.user_id,
@@ -150,7 +161,7 @@ def _tell_batch(recorded: RecordedEvent, docs: Documents, batch: Document, numbe
     summary = _summary(batch)
     if summary is None:
         return
-    id = update_id(recorded.position, number)
+    id = _id(recorded, number)
     docs[id] = {
         "_id": id,
         "user_id": recorded.owner.user_id,

@@ -7,7 +7,7 @@ Of the builds of one schema version one is live: the one that is read.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from projections.read_model import Document
@@ -25,12 +25,17 @@ class BuildName:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to project a build, until it runs out or somebody else takes it; `token` is its fence."""
+    """The right to project a build, until it runs out or somebody else takes it; `token` is its fence.
+
+    `parked`: streams, as hexadecimal ids, and the position of the event at which each waits. `decided`: the position of
+    the last decision that was known when the build began, 0 if there was none (`projections/decisions.py`).
+    """
 
     build: BuildName
     token: int
     position: int
-    parked: frozenset[str] = frozenset()  # streams that wait for an operator, as hexadecimal ids
+    parked: Mapping[str, int] = field(default_factory=dict)
+    decided: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,19 @@ class Advance:
     inserted: Sequence[Document] = ()
     replaced: Sequence[Document] = ()
     removed: Sequence[str] = ()
-    newly_parked: frozenset[str] = frozenset()
+    parked: Mapping[str, int] | None = None  # None: as before
     stopped: str | None = None  # why the model cannot go on
 
     @property
     def after(self) -> Lease:
         """The lease once this is committed."""
-        return Lease(self.lease.build, self.lease.token, self.position, self.lease.parked | self.newly_parked)
+        parked = self.lease.parked if self.parked is None else self.parked
+        return replace(self.lease, position=self.position, parked=parked)
+
+    @property
+    def newly_parked(self) -> Mapping[str, int]:
+        before = self.lease.parked
+        return {stream: event for stream, event in self.after.parked.items() if before.get(stream) != event}
 
 
 class Fenced(Exception):

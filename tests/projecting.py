@@ -15,10 +15,11 @@ from domain.event import RecordedEvent
 from domain.job import Job
 from domain.ports import Append, EventLog
 from infra.mongo import Mongo
-from projections.mongo_view import CHECKPOINT, MongoView
+from projections.mongo_view import MongoView
 from projections.projector import Projector
 from projections.read_model import Document, Documents, ReadModel
 from projections.read_models import READ_MODELS
+from projections.registry import CHECKPOINT
 from projections.view import BuildName, View
 from tests.builders import APPLICATION_ID, START, ApplicationStory, Story, a_batch, a_job, an_application
 from tests.fakes.event_log import FakeEventLog
@@ -190,8 +191,8 @@ def with_picky(model: ReadModel, stream: UUID, *poison: str) -> Sequence[ReadMod
     return [picky if one is model else one for one in READ_MODELS]
 
 
-async def project(mongo: Mongo, log: FakeEventLog, *stories: ApplicationStory, **options: Any) -> None:
+async def project(mongo: Mongo, log: FakeEventLog, *stories: Story, **options: Any) -> None:
     await append(log, *stories)
     async with projecting(mongo, log, **options) as projector:
         await catch_up(projector)
-        await projector._leave()
+        await projector.leave()

@@ -13,6 +13,7 @@ from api.cli.client.commands import ApiUrl, Format, Token, options, print_help
 from api.cli.client.health import health
 from api.cli.client.metrics import metrics
 from api.cli.ending import FAILED, CommandFailed, first_cause, tell_error
+from api.cli.operators import projections
 
 app = typer.Typer(
     help="Takes job applications, hands each job to its portal exactly as often as intended, and tells how it went.",
@@ -167,3 +168,4 @@ def token(
 
 app.add_typer(audit.app, name="audit")
 app.add_typer(schema.app, name="schema")
+app.add_typer(projections.app, name="projections")

@@ -69,10 +69,10 @@ def a_life(number: int, user_id: str) -> Sequence[Sequence[RecordedEvent]]:
     return appends
 
 
-async def fill(url: str) -> int:
+async def fill(url: str, applications: int = APPLICATIONS) -> int:
     """A backlog in which a hundred applications are worked on at any time. Returns its events."""
     async with open_event_log(url, batch_max=512) as store:
-        for first in range(0, APPLICATIONS, AT_ONCE):
+        for first in range(0, applications, AT_ONCE):
             lives = [a_life(first + n, f"user-{random.randrange(USERS)}") for n in range(AT_ONCE)]
             for appends in zip(*lives, strict=True):
                 await asyncio.gather(*(store.log.append(Append(events)) for events in appends))

@@ -130,7 +130,7 @@ async def test_states_of_read_models(mongo: Mongo, log: FakeEventLog, queries: Q
         found = await states(queries)
         assert found.pop("totals") is State.STOPPED
         assert set(found.values()) == {State.RUNNING}
-        await projector._leave()
+        await projector.leave()
         assert (await states(queries))["totals"] is State.STOPPED
         assert (await states(queries))["status"] is State.WAITING
     [standing] = [one for one in await queries.standings() if one.name == "totals"]

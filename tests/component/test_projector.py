@@ -8,9 +8,9 @@ import pytest
 from infra.event_log import open_event_log
 from infra.mongo import Mongo
 from infra.settings import Settings
-from projections.mongo_view import BUILDS
 from projections.projector import run_projector
 from projections.read_models import READ_MODELS
+from projections.registry import BUILDS
 from tests.builders import an_application, some_applications
 from tests.fakes.event_log import FakeEventLog
 from tests.projecting import (

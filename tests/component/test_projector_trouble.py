@@ -217,7 +217,7 @@ async def test_a_parked_stream_stays_parked_after_a_restart(mongo: Mongo, log: F
     head = await append(log, replace(TWO_JOBS, events=TWO_JOBS.events[:2]))
     async with projecting(mongo, log, "one", models) as projector:
         await catch_up(projector)
-        await projector._leave()
+        await projector.leave()
     await log.append(Append(TWO_JOBS.recorded()[2:]))
     async with projecting(mongo, log, "two") as projector:
         await catch_up(projector)
@@ -272,7 +272,7 @@ async def test_a_model_over_many_streams_stops_alone_and_says_so(mongo: Mongo, l
         await catch_up(projector)
         assert await position(mongo, "status") == await log.head()
         assert await position(mongo, "totals") == poisoned.position - 1
-        await projector._leave()
+        await projector.leave()
     async with projecting(mongo, log, "mended") as projector:
         await catch_up(projector)
     await expect_all(mongo, log)

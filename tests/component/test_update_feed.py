@@ -16,9 +16,9 @@ from infra.local_servers import start_mongodb
 from infra.mongo import Mongo, Pool
 from projections import status, update_feed, updates
 from projections.live import LiveBuilds
-from projections.mongo_view import BUILDS
 from projections.projector import Projector
 from projections.read_models import READ_MODELS
+from projections.registry import BUILDS
 from projections.stored_updates import History, Update, UpdateId
 from projections.update_feed import UpdateFeed
 from tests.builders import ApplicationStory, an_application

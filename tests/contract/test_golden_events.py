@@ -41,6 +41,7 @@ from domain.errors import NewerEvent
 from domain.event import Cause, Event, Metadata, Owner, RecordedEvent
 from domain.idempotency import IdempotencyKey, KeyUsed
 from domain.job import CvReference, Documents, Job
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 from domain.upcasts import UPCASTS
 from infra.mapper import EventMapper
@@ -64,6 +65,7 @@ FULL = Metadata(
 )
 BY_WORKER = replace(FULL, cause=Cause("worker:w-1"), owner=Owner("ada", 2, AT))
 OF_NOBODY = replace(FULL, cause=Cause("worker:w-1", causation_id="delivery-7"), owner=None)
+BY_OPERATOR = replace(FULL, cause=Cause("operator:grace"), owner=None)
 
 JOB = Job(
     id="job-1",
@@ -164,6 +166,14 @@ EXPECTED: dict[tuple[str, int], tuple[Event, Metadata]] = {
             raw_base64=None,
         ),
         OF_NOBODY,
+    ),
+    ("read_model.stream_retried", 1): (
+        StreamRetried(read_model="status", stream=STREAM.hex, position=7),
+        BY_OPERATOR,
+    ),
+    ("read_model.event_skipped", 1): (
+        EventSkipped(read_model="updates", stream=STREAM.hex, position=7, reason="Bäcker: never meant"),
+        BY_OPERATOR,
     ),
 }
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from domain.event import Event, RecordedEvent
 from projections import applied, failed, status, totals
-from projections.fold import Batch
+from projections.fold import Batch, place_of
 from projections.parked import Poison, group_of, parked_document
 from projections.read_model import Document, Documents, ReadModel, UnknownEvent
 from projections.read_models import READ_MODELS
@@ -35,7 +35,7 @@ class Store:
     writes: int = 0
 
     def fold(self, events: Sequence[RecordedEvent], *poisons: Poison, stopped: str | None = None) -> Advance:
-        batch = Batch.of(self.model, self.lease, events, {poison.stream: poison for poison in poisons})
+        batch = Batch.of(self.model, self.lease, events, {place_of(poison.recorded): poison for poison in poisons})
         return batch.fold({id: dict(self.docs[id]) for id in batch.ids if id in self.docs}, stopped)
 
     def commit(self, advance: Advance) -> None:
@@ -136,8 +136,8 @@ def test_a_parked_stream_waits_and_all_others_go_on(picky: Picky) -> None:
     store.commit(store.fold(LOG, poison_in(store, LOG)))
     assert store.docs[APPLICATION_ID.hex]["events"] == 2
     assert store.docs[OTHER_ID.hex]["events"] == len(RETRIED.events)
-    assert store.lease.parked == {APPLICATION_ID.hex}
     poisoned = next(one for one in LOG if one.stream_id == APPLICATION_ID and one.version == 3)
+    assert store.lease.parked == {APPLICATION_ID.hex: poisoned.position}
     assert store.docs[f"parked:{APPLICATION_ID.hex}"] == {
         "_id": f"parked:{APPLICATION_ID.hex}",
         "stream": APPLICATION_ID.hex,

@@ -12,6 +12,7 @@ import pytest
 from domain.batch import BatchCancelled, BatchSubmitted
 from domain.event import Cause, Event, Metadata, RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected, raw_parts
 from infra.messages import (
     DeadLetterKind,
@@ -222,6 +223,8 @@ def test_every_event_type_is_handled_or_named_as_ignored() -> None:
         BatchSubmitted(application_ids=batch.events[0].application_ids),  # type: ignore[attr-defined]
         BatchCancelled(cancelled=(), retries=0),
         KeyUsed(content_hash="", status=200, body=""),
+        StreamRetried(read_model="status", stream="", position=1),
+        EventSkipped(read_model="status", stream="", position=1, reason=""),
         rejected(b"").event,
     ):
         events[event.NAME] = event

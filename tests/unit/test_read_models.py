@@ -11,6 +11,7 @@ import domain
 from domain.application_events import Status
 from domain.event import Event, RecordedEvent
 from domain.idempotency import KeyUsed
+from domain.parked_decisions import EventSkipped, StreamRetried
 from domain.rejected_message import MessageRejected
 from projections import applied, failed, status, totals
 from projections.entries import folded, order_beyond, order_from, order_of
@@ -35,6 +36,8 @@ KEY_USED = KeyUsed(content_hash="ab", status=200, body="{}")
 REJECTED = MessageRejected(
     queue="q", message_id=None, application_id=None, reason="not JSON", error_type="X", raw="{", raw_base64=None
 )
+RETRIED = StreamRetried(read_model="status", stream=ID, position=3)
+SKIPPED = EventSkipped(read_model="status", stream=ID, position=3, reason="of no use")
 
 LIVES: Sequence[Story] = [
     TWO_JOBS.applied(1).unknown(2).failed().applied(2).succeeded(),
@@ -45,6 +48,7 @@ LIVES: Sequence[Story] = [
     a_batch().cancelled(retries=0),
     Story(UUID(int=5), None, FAILED.cause, (KEY_USED,)),
     Story(UUID(int=6), None, FAILED.cause, (REJECTED,)),
+    Story(UUID(int=7), None, FAILED.cause, (RETRIED, SKIPPED)),
 ]
 
 

@@ -1,0 +1,71 @@
+"""`projections verify`: what is chosen, and what was found, as a document (contract cli.md 5)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from api.cli.ending import CommandFailed
+from api.cli.operators.progress import Bars, bars
+from api.cli.operators.stores import Stores, Work
+from infra.clock import SystemClock
+from projections.beside import BuildInUse, BuildStopped
+from projections.comparison import Comparison
+from projections.read_model import ReadModel
+from projections.read_models import READ_MODELS
+from projections.standing import build_standings
+from projections.verify import Workplace
+from projections.verify import verify as verifying
+
+
+def chosen(names: Sequence[str] | None, all_: bool) -> Sequence[ReadModel]:
+    """The read models of these names. Raises BadParameter."""
+    known = {model.NAME: model for model in READ_MODELS}
+    if unknown := sorted(set(names or ()) - known.keys()):
+        raise typer.BadParameter(f"there is no read model {', '.join(unknown)}; there are {', '.join(known)}")
+    if bool(names) is all_:
+        raise typer.BadParameter("name read models, or say --all")
+    return [model for name, model in known.items() if all_ or name in (names or ())]
+
+
+def workplace(stores: Stores, tell: Bars) -> Workplace:
+    clock = SystemClock()
+    holder = clock.new_id(clock.now()).hex
+    return Workplace(stores.log, stores.mongo, holder, stores.settings.claim_seconds, tell)
+
+
+async def check_that_they_belong_together(stores: Stores) -> None:
+    """A read model that is ahead of the log was made from another one. Raises CommandFailed."""
+    head = await stores.log.head()
+    for one in await build_standings(stores.mongo):
+        if one.position > head:
+            raise CommandFailed(
+                f"{one.build} stands at position {one.position}, but the log ends at {head}: "
+                "EVENT_STORE and MONGODB do not belong together"
+            )
+
+
+def check(models: Sequence[ReadModel]) -> Work[dict[str, Any]]:
+    async def work(stores: Stores) -> dict[str, Any]:
+        await check_that_they_belong_together(stores)
+        with bars() as tell:
+            try:
+                found = await verifying(workplace(stores, tell), models)
+            except (BuildInUse, BuildStopped) as error:
+                raise CommandFailed(str(error)) from error
+        return {"equal": all(one.equal for one in found), "data": [told(one) for one in found]}
+
+    return work
+
+
+def told(one: Comparison) -> dict[str, Any]:
+    return {
+        "name": one.live.model,
+        "build": str(one.live),
+        "position": one.position,
+        "documents": one.documents,
+        "differences": one.count,
+        "checksum": one.checksum,
+        "expected_checksum": one.expected_checksum,
+        "listed": [{"id": each.id, "kind": each.kind, "fields": list(each.fields)} for each in one.listed],
+    }
