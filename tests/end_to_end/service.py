@@ -38,10 +38,11 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
 
 @dataclass(slots=True)
 class Service:
-    """The roles as processes. `settings` are environment variables that all of them get."""
+    """The roles as processes. `settings` are environment variables that all of them get; `code` is what they run."""
 
     folder: Path
     settings: dict[str, str]
+    code: Path = field(default_factory=Path.cwd)
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     @classmethod
@@ -92,12 +93,13 @@ class Service:
                 await until(client.alive, f"the API is alive:\n{self.log('api')}", STARTED_SECONDS)
             yield client
 
-    async def start(self, role: str, **more: str) -> None:
+    async def start(self, role: str, *, code: Path | None = None, **more: str) -> None:
+        """`role` may have a suffix, as `worker-2`: another one of it, with `more` settings or other `code`."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)} | self.settings | more
         with self._log_file(role).open("ab") as log:
             self.processes[role] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "api.cli", ROLES[role.split("-", maxsplit=1)[0]],
-                cwd=self.folder, env=environment | {"PYTHONPATH": os.getcwd()}, stdout=log, stderr=log,
+                cwd=self.folder, env=environment | {"PYTHONPATH": str(code or self.code)}, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def kill(self, role: str) -> None:
