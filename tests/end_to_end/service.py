@@ -84,7 +84,7 @@ class Service:
     async def running(self, *roles: str) -> AsyncIterator["Client"]:
         """All roles, or these, until the end; then each is stopped as an operator would stop it."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._end)
+            await stack.enter_async_context(self.ending())
             await asyncio.gather(*(self.start(role) for role in roles or ROLES))
             client = await stack.enter_async_context(Client(self.url, self.sandbox_url))
             if not roles or "projector" in roles:  # without one there are no read models, and it never is
@@ -127,8 +127,13 @@ class Service:
     def _log_file(self, role: str) -> Path:
         return self.folder / f"{role}.log"
 
-    async def _end(self) -> None:
-        await asyncio.gather(*(self.stop(role) for role in list(self.processes)))
+    @asynccontextmanager
+    async def ending(self) -> AsyncIterator[None]:
+        """Whatever was started is stopped at the end."""
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(self.stop(role) for role in list(self.processes)))
 
 
 @dataclass(slots=True)
