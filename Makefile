@@ -58,8 +58,8 @@ bench: $(READY) ## Measures the service on this machine
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lock: $(READY) ## Makes the lock files anew, with the newest versions that pyproject.toml allows
-	$(LOCK) --output-file requirements.txt pyproject.toml
-	$(LOCK) --constraint requirements.txt --extra servers --extra dev --output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --extra tracing --output-file requirements.txt pyproject.toml
+	$(LOCK) --constraint requirements.txt --extra tracing --extra servers --extra dev --output-file requirements-dev.txt pyproject.toml
 	$(BUILD_REQUIRES) | $(LOCK) --constraint requirements-dev.txt --output-file infra/deploy/requirements-build.txt -
 
 clean: ## Removes what make and the tools made; .data/ (the service's data) stays

@@ -20,7 +20,7 @@ from domain.errors import (
     JobNotFound,
 )
 from domain.event import Cause
-from infra import metrics
+from infra import metrics, tracing
 
 operations = Operations("Applications")
 
@@ -80,7 +80,7 @@ async def _own(request: web.Request) -> EntryId:
 
 
 def _cause(request: web.Request) -> Cause:
-    return Cause(f"user:{request[CLAIMS].user_id}", request[CORRELATION_ID])
+    return Cause(f"user:{request[CLAIMS].user_id}", request[CORRELATION_ID], traceparent=tracing.traceparent())
 
 
 def _retried_view(loaded: Loaded) -> RetriedView:

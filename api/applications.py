@@ -22,7 +22,7 @@ from domain.application_events import Status
 from domain.commands import Submitted
 from domain.errors import ApplicationNotFound, JobNotFound
 from domain.event import Cause
-from infra import metrics
+from infra import metrics, tracing
 
 operations = Operations("Applications")
 
@@ -69,7 +69,7 @@ async def submit(request: web.Request, form: SubmissionForm) -> Answer[Submitted
     """A new application. Once this answers 200 it is durable, with its CV, and will be processed."""
     app, user_id = request.app, request[CLAIMS].user_id
     jobs = parse_jobs(form.jobs, app[SETTINGS].max_jobs_per_application)
-    cause = Cause(f"user:{user_id}", request[CORRELATION_ID])
+    cause = Cause(f"user:{user_id}", request[CORRELATION_ID], traceparent=tracing.traceparent())
     guard = guard_of(request, _submitted_view)
     async with applications_counted(request, 1):
         cv = await store_cv(request, form.cv) if form.cv else None

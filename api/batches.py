@@ -26,7 +26,7 @@ from domain.batch import BatchStatus, BatchSubmitted, batch_status
 from domain.batch_commands import Item, SubmittedBatch
 from domain.errors import ApplicationAlreadyProcessed, BatchNotFound, ReadModelBehind
 from domain.event import Cause
-from infra import metrics
+from infra import metrics, tracing
 from projections.queries import Answer as Found
 from projections.queries import fold_batch
 
@@ -226,7 +226,7 @@ def _batch_id(request: web.Request) -> UUID:
 
 
 def _cause(request: web.Request) -> Cause:
-    return Cause(f"user:{request[CLAIMS].user_id}", request[CORRELATION_ID])
+    return Cause(f"user:{request[CLAIMS].user_id}", request[CORRELATION_ID], traceparent=tracing.traceparent())
 
 
 # -- what is told -----------------------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ from api.admission import READS, WRITES, Admission, admitted
 from api.correlation import correlation_id_of, tell_correlation_id
 from api.errors import ErrorKind, PayloadTooLarge, RequestError, RouteNotFound, error_response, kind_of
 from api.health import HEALTH
-from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS
+from api.keys import CLAIMS, CLOCK, CORRELATION_ID, TOKENS, TRACE_ID
 from api.operations import Bucket, Media, Operation
 from api.rate_limits import RATE_LIMITS, count_refusal, tell_standing
 from api.request_log import OPERATION, in_progress
+from api.request_trace import request_span, tell_status
 from api.response_headers import RESPONSE_HEADERS
 from api.routing import ROUTES, UNMATCHED
 from api.running import RUNNING
@@ -34,8 +35,12 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     operation = request.app[ROUTES].get(request.match_info.route, UNMATCHED)
     request[OPERATION] = operation
     request[CORRELATION_ID] = correlation_id = correlation_id_of(request.headers)
-    with request.app[RUNNING], in_progress(request), log_context(correlation_id=correlation_id):
-        response = await _answer(request, handler, operation)
+    with request.app[RUNNING], in_progress(request), request_span(request, operation) as span:
+        if span.trace_id is not None:
+            request[TRACE_ID] = span.trace_id
+        with log_context(correlation_id=correlation_id, trace_id=span.trace_id):
+            response = await _answer(request, handler, operation)
+        tell_status(span, response.status)
     if request.app[HEALTH].ending:
         response.force_close()
     return response

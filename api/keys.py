@@ -31,6 +31,7 @@ FORMS = web.AppKey("FORMS", FormReader)
 AUDIENCE = web.AppKey("AUDIENCE", Audience)
 
 CORRELATION_ID = web.RequestKey("CORRELATION_ID", str)
+TRACE_ID = web.RequestKey("TRACE_ID", str)
 CLAIMS = web.RequestKey("CLAIMS", Claims)
 AT_LEAST = web.RequestKey("AT_LEAST", int)
 FIRST_BYTE_AT = web.RequestKey("FIRST_BYTE_AT", float)  # by the event loop's clock, of an answer that takes its time

@@ -18,6 +18,7 @@ from domain.appending import Appender
 from domain.errors import DuplicateRequest, IdempotencyKeyReused, InsufficientPermissions
 from domain.event import Cause
 from domain.ports import Claim
+from infra import tracing
 from infra.dead_letters import Letter, Taker, purge, taking
 from infra.rabbitmq import BrokerError, BrokerRefused, find_queue
 
@@ -180,7 +181,7 @@ async def _state(request: web.Request, name: str) -> tuple[int, int]:
 
 
 def _cause(request: web.Request, message_id: str | None) -> Cause:
-    return Cause(f"operator:{request[CLAIMS].user_id}", request[CORRELATION_ID], message_id)
+    return Cause(f"operator:{request[CLAIMS].user_id}", request[CORRELATION_ID], message_id, tracing.traceparent())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_request import BaseRequest
 
-from api.keys import CLAIMS, CORRELATION_ID, FIRST_BYTE_AT
+from api.keys import CLAIMS, CORRELATION_ID, FIRST_BYTE_AT, TRACE_ID
 from api.operations import Bucket, Operation
 from infra import metrics
 
@@ -62,6 +62,7 @@ class RequestLog(AbstractAccessLogger):
         fields = {
             "event_type": "http_request",
             "correlation_id": request.get(CORRELATION_ID),
+            "trace_id": request.get(TRACE_ID),
             "user_id": claims.user_id if claims else None,
             "method": request.method,
             "path": request.rel_url.raw_path,

@@ -29,7 +29,7 @@ from consumers.documents import DocumentRequest, DocumentWriter
 from consumers.halt import BrokenOff, Halt
 from consumers.late_results import LateResults
 from consumers.outcomes import STOPPED, STOPPED_ERROR, Result, broken_off, given_back, result_of
-from consumers.portals import Applied, Portal, PortalResting, Submission
+from consumers.portals import Applied, Outcome, Portal, PortalResting, Submission
 from consumers.together import all_of
 from domain.application import JobState, Unfinished, Verdict, refused
 from domain.commands import ApplicationCommands, Loaded
@@ -37,6 +37,8 @@ from domain.errors import AttemptRefused, Overloaded, StoreError
 from domain.event import Cause
 from domain.job import Documents
 from domain.ports import Claim
+from infra import tracing
+from infra.tracing import Kind, Span
 
 logger = logging.getLogger(__name__)
 
@@ -126,9 +128,11 @@ class ApplicationRun:
                 return given_back(position, STOPPED, STOPPED_ERROR)
             await self._begin_attempt(position, portal, documents)
             self._tools.store_backoff.reset()
-            submission = self._submission(position, job, fields)
-            call.sent = True
-            outcome = await portal.submit(submission)
+            with tracing.span("submit to portal", {"app_manager.portal": portal.name}, Kind.CLIENT) as span:
+                submission = self._submission(position, job, fields)
+                call.sent = True
+                outcome = await portal.submit(submission)
+                _tell(span, submission, outcome)
         return result_of(outcome, position, portal.delivery, self._tools.commands.policy)
 
     async def _write(self, position: int, fields: dict[str, object]) -> Documents | Result:
@@ -136,8 +140,9 @@ class ApplicationRun:
         application = self.loaded.application
         request = DocumentRequest(fields, application.style, self._cv_text, application.id.hex)
         try:
-            async with asyncio.timeout(DOCUMENT_SECONDS):
-                written = await self._tools.writer.write(request)
+            with tracing.span("write documents"):
+                async with asyncio.timeout(DOCUMENT_SECONDS):
+                    written = await self._tools.writer.write(request)
             orjson.dumps([written.resume_optimized, written.cover_letter])  # what cannot be kept fails here
         except (OSError, TimeoutError) as error:
             return Unfinished(position, f"The documents could not be written: {error}", type(error).__name__)
@@ -160,7 +165,7 @@ class ApplicationRun:
             cv=self._cv,
             idempotency_key=f"{entry_id}-{job.round}",
             correlation_id=self._cause.correlation_id or self.loaded.correlation_id,
-            traceparent=self._cause.traceparent,
+            traceparent=tracing.traceparent() or self._cause.traceparent,
         )
 
     # -- appending ----------------------------------------------------------------------------------------------------
@@ -227,6 +232,15 @@ class _Call:
     """How far a portal call has got."""
 
     sent: bool = False  # or about to be
+
+
+def _tell(span: Span, submission: Submission, outcome: Outcome) -> None:
+    """What a span of a portal call holds: which job it was, and the kind of answer."""
+    if not span.recording:
+        return
+    span.set({"app_manager.entry_id": submission.entry_id, "app_manager.outcome": type(outcome).__name__})
+    if not isinstance(outcome, Applied):
+        span.failed(outcome.error_type)
 
 
 def _no_portal(name: str | None) -> str:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from consumers.backoff import Backoff
 from consumers.feed import Parcel
+from consumers.traces import PublishSpans
 from infra.messages import Message
 from infra.rabbitmq import BrokerError, Settled
 
@@ -91,6 +92,7 @@ class Lane:
         self._changed = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._spans = PublishSpans(queue)
         self._pace, self._backoff = _Pace(), backoff or Backoff()
         self._draining = False
         self._refusal: str | None = None
@@ -163,7 +165,7 @@ class Lane:
         self._sent.update((parcel.message.message_id, parcel) for parcel in parcels)
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                await publisher.send([parcel.message for parcel in parcels])
+                await publisher.send([self._spans.begin(parcel.message) for parcel in parcels])
         except TimeoutError:
             raise BrokerError("RabbitMQ: the connection takes nothing") from None
 
@@ -184,6 +186,7 @@ class Lane:
         if parcel is None:
             return  # of a connection that was given up: it goes out again
         self._changed.set()
+        self._spans.settled(message, refusal)
         if refusal is not None:
             self._refusal = refusal
             self._progress.not_published(parcel)
@@ -216,6 +219,7 @@ class Lane:
         for parcel in self._sent.values():
             self._progress.not_published(parcel)
         self._sent.clear()
+        self._spans.lost()
         self._ready.clear()
         self._next_of.clear()
         self._refusal = None

@@ -105,7 +105,8 @@ class Reconciler:
             return False
         loaded = Loaded.of(recorded)
         try:
-            await self.commands.requeue(loaded, Cause(ACTOR), "Its message seems to be lost")
+            cause = Cause(ACTOR, traceparent=recorded[-1].metadata.cause.traceparent)  # its trace goes on
+            await self.commands.requeue(loaded, cause, "Its message seems to be lost")
         except Conflict:
             return False
         extra = {"event_type": "application.requeued", "application_id": id.hex, "user_id": loaded.owner.user_id}

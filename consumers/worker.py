@@ -36,12 +36,13 @@ from consumers.portals.registry import Portals
 from consumers.processing import Handled, Processing, claim_name
 from consumers.run_watch import RunWatch
 from consumers.together import cancel, until_first
+from consumers.traces import working_on
 from domain.commands import ApplicationCommands
 from domain.errors import NewerEvent, Overloaded, StoreError
 from domain.event import Cause
 from domain.rejected_message import MessageRejected, message_stream, raw_parts
 from domain.retry import RetryPolicy
-from infra import metrics
+from infra import metrics, tracing
 from infra.clock import SystemClock
 from infra.cv_store import CvStore
 from infra.event_log import EventStore
@@ -195,10 +196,11 @@ class Worker:
 
     async def _handle(self, consumer: Consumer, delivery: Delivery) -> None:
         backoff = Backoff()
-        while not await self._done(delivery):
-            await asyncio.sleep(backoff.seconds())
-        with contextlib.suppress(BrokerError):  # then it comes again
-            await consumer.acknowledge(delivery)
+        with working_on(delivery, self._queue):
+            while not await self._done(delivery):
+                await asyncio.sleep(backoff.seconds())
+            with contextlib.suppress(BrokerError):  # then it comes again
+                await consumer.acknowledge(delivery)
 
     async def _done(self, delivery: Delivery) -> bool:
         """Whether the message may be acknowledged; if not, it is to be handled again after a back-off."""
@@ -249,7 +251,7 @@ class Worker:
 
     def _cause(self, delivery: Delivery, correlation_id: str | None) -> Cause:
         correlated = correlation_id or acceptable_correlation_id(delivery.correlation_id)
-        return Cause(self._actor, correlated, delivery.message_id, delivery.traceparent)
+        return Cause(self._actor, correlated, delivery.message_id, tracing.traceparent() or delivery.traceparent)
 
     async def _reject(self, delivery: Delivery, cause: Cause, error: UnreadableMessage) -> None:
         rejected = MessageRejected(

@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from infra import tracing
+from infra.tracing import Kind, Span
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -14,17 +17,27 @@ Fetch = Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
 
 
 class Coalescer(Generic[K, V]):
-    """Gathers `get`s into `fetch`es of at most `most` keys, at most `at_once` of them under way."""
+    """Gathers `get`s into `fetch`es of at most `most` keys, at most `at_once` of them under way.
 
-    def __init__(self, fetch: Fetch[K, V], *, most: int = 200, at_once: int = 2) -> None:
-        self._fetch = fetch
+    A trace shows each `get` under `name`, and the fetch that it shared.
+    """
+
+    def __init__(self, fetch: Fetch[K, V], *, most: int = 200, at_once: int = 2, name: str = "read") -> None:
+        self._fetch, self._name = fetch, name
         self._most = most
         self._free = at_once
         self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._spans: dict[K, list[Span]] = {}  # of those who ask, where they are traced
         self._running: set[asyncio.Task[None]] = set()
 
     async def get(self, key: K) -> V | None:
         """The value, or None for a key that the fetch did not find. Raises what the fetch raises."""
+        with tracing.span(self._name, kind=Kind.CLIENT) as span:
+            if span.recording:
+                self._spans.setdefault(key, []).append(span)
+            return await self._get(key)
+
+    async def _get(self, key: K) -> V | None:
         future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()  # his own: he may go
         futures = self._waiting.get(key)
         if futures is not None:
@@ -42,7 +55,9 @@ class Coalescer(Generic[K, V]):
         try:
             while self._waiting:
                 keys = list(self._waiting)[: self._most]
-                await self._answer({key: self._waiting.pop(key) for key in keys})
+                asking = [span for key in keys for span in self._spans.pop(key, ())]
+                with tracing.shared(f"shared {self._name}", asking):
+                    await self._answer({key: self._waiting.pop(key) for key in keys})
         finally:
             self._free += 1
 

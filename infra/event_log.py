@@ -14,7 +14,7 @@ from uuid import UUID
 from domain.errors import StoreTimeout, StoreUnavailable
 from domain.event import RecordedEvent
 from domain.ports import Append, Claims, EventLog
-from infra import leases
+from infra import leases, tracing
 from infra.coalesce import Coalescer
 from infra.group_commit import GroupCommit
 from infra.log_database import CommitUncertain, LogAdapter, LogDatabase, Session, StoredAt
@@ -23,6 +23,7 @@ from infra.mapper import EventMapper
 from infra.positions import Head, HeadPosition
 from infra.postgres_log import PostgresLog
 from infra.sqlite_log import SqliteLog
+from infra.tracing import Kind
 
 T = TypeVar("T")
 
@@ -120,13 +121,20 @@ class _Log:
         self, adapter: LogAdapter, mapper: EventMapper, writer: GroupCommit, head: Head, calls: _Calls
     ) -> None:
         self._adapter, self._mapper, self._writer, self._head, self._calls = adapter, mapper, writer, head, calls
-        self._streams: Coalescer[UUID, Sequence[StoredAt]] = Coalescer(self._read_streams, most=STREAMS_AT_ONCE)
+        self._streams: Coalescer[UUID, Sequence[StoredAt]] = Coalescer(
+            self._read_streams, most=STREAMS_AT_ONCE, name="read stream"
+        )
 
     async def append(self, append: Append) -> int:
         if not append.events:
             raise ValueError("nothing to append")
         stored = [self._mapper.to_stored_event(recorded) for recorded in append.events]
-        return await self._writer.append(stored, append.take, append.release)
+        with tracing.span("append", kind=Kind.CLIENT) as span:
+            if span.recording:
+                span.set(_told(append))
+            position = await self._writer.append(stored, append.take, append.release)
+            span.set({"app_manager.position": position})
+            return position
 
     async def read_stream(self, stream_id: UUID) -> Sequence[RecordedEvent]:
         return self._recorded(await self._streams.get(stream_id) or ())
@@ -164,6 +172,16 @@ class StoredEvents:
     async def read(self, after: int, limit: int) -> Sequence[StoredAt]:
         """As `EventLog.read`. Raises a StoreError."""
         return await self._calls.run(lambda: self._adapter.select_after(after, limit))
+
+
+def _told(append: Append) -> tracing.Attributes:
+    """What a span tells of it: the stream of its first event, and how many there are."""
+    first = append.events[0]
+    return {
+        "app_manager.stream_id": first.stream_id.hex,
+        "app_manager.event": first.event.NAME,
+        "app_manager.events": len(append.events),
+    }
 
 
 class _Database:

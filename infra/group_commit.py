@@ -34,9 +34,10 @@ from domain.errors import (
     StoreUnavailable,
 )
 from domain.ports import Claim
-from infra import leases
+from infra import leases, tracing
 from infra.log_database import AppendSession, CommitUncertain, LogAdapter
 from infra.mapper import EventMapper
+from infra.tracing import Span
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Waiting:
     release: Claim | None
     answer: asyncio.Future[int]
     size: int  # bytes
+    span: Span  # of who waits
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class GroupCommit:
         if self._closed or len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_BYTES_MAX:
             raise Overloaded("Too much waits to be stored")
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(events, take, release, answer, size))
+        self._waiting.append(Waiting(events, take, release, answer, size, tracing.current()))
         self._waiting_bytes += size
         self._wake.set()
         return await answer
@@ -108,7 +110,10 @@ class GroupCommit:
             group = self._next_group()
             self._watchdog = loop.call_later(ANSWER_SECONDS, self._give_up, group)
             try:
-                results = await loop.run_in_executor(self._thread, self._commit, group)
+                with tracing.shared("group commit", [waiting.span for waiting in group]) as span:
+                    span.set({"app_manager.appends": len(group)})
+                    results = await loop.run_in_executor(self._thread, self._commit, group)
+                    span.set({"app_manager.refused": sum(isinstance(result, Exception) for result in results)})
             except Exception as error:  # a fault of ours must not stop the writer: nobody else would answer
                 logger.exception("append failed", extra={"event_type": "append_failed"})
                 results = [error] * len(group)

@@ -37,6 +37,7 @@ TEXT_MAX = 16_384  # characters of one text
 REDACTED = "[redacted]"
 FIELDS = (
     "correlation_id",
+    "trace_id",
     "user_id",
     "application_id",
     "batch_id",

@@ -33,6 +33,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from domain.errors import StoreError, StoreFailed, StoreTimeout, StoreUnavailable
+from infra import tracing
 from infra.mongo_metrics import CommandTimes, ConnectionsInUse
 from infra.settings import Settings
 
@@ -107,7 +108,7 @@ class Mongo:
             "retryWrites": True,
             "tz_aware": True,
             "uuidRepresentation": "standard",
-            "event_listeners": [CommandTimes(), ConnectionsInUse(pool.most)],
+            "event_listeners": [CommandTimes(), ConnectionsInUse(pool.most), *tracing.mongo_listeners()],
         }
 
     @classmethod

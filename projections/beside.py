@@ -9,6 +9,7 @@ is written once a batch, and the next batch is read and decoded while this one i
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from domain.errors import StoreError
@@ -75,6 +76,9 @@ class LogUntil:
 
     async def wait(self, after: int, timeout: float) -> None:
         await self.log.wait(after, timeout)
+
+    async def position_at(self, at: datetime) -> int:
+        return min(await self.log.position_at(at), self.position)
 
 
 class Builder:

@@ -53,7 +53,7 @@ class LiveBuilds:
         self._mongo = mongo
         self._names: Mapping[str, BuildName] = {}
         self._asked_again_at = 0.0
-        self._asking: Coalescer[str, BuildName] = Coalescer(self._ask, at_once=1)
+        self._asking: Coalescer[str, BuildName] = Coalescer(self._ask, at_once=1, name="read live build")
 
     async def of(self, model: str) -> BuildName:
         """Raises ReadModelBehind while none is live."""

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol
 from uuid import UUID
@@ -28,10 +29,12 @@ from domain.errors import NewerEvent, StoreError, StoreFailed
 from domain.event import RecordedEvent
 from domain.parked_decisions import decisions_stream
 from domain.ports import EventLog
+from infra import tracing
 from infra.clock import SystemClock
 from infra.event_log import EventStore
 from infra.mongo import Mongo
 from infra.settings import Settings
+from infra.tracing import Span
 from projections.decisions import Decisions, decision_of
 from projections.fold import NOTHING, Batch, Known, Place, place_of
 from projections.holdings import Active, Backoff, Holdings
@@ -228,11 +231,19 @@ class Projector:
         return await self._commit([active], events, Poison(events[0], refusal))
 
     async def _commit(self, group: Sequence[Active], events: Events, refused: Poison | None = None) -> None:
-        advances = await asyncio.gather(*(self._fold(active, events, refused) for active in group))
-        await self._view.commit(advances)
+        with self._span(group, events) as span:
+            advances = await asyncio.gather(*(self._fold(active, events, refused) for active in group))
+            await self._view.commit(advances)
+            span.set({"app_manager.position": events[-1].position})
         for active, advance in zip(group, advances, strict=True):
             self._holdings.moved(active, advance)
             _tell(advance)
+
+    def _span(self, group: Sequence[Active], events: Events) -> AbstractContextManager[Span]:
+        """A batch follows from what caused its events: then they can be read. A rebuild is nobody's doing."""
+        causes = (one.metadata.cause.traceparent for one in events if any(active.live for active in group))
+        told = {"app_manager.builds": len(group), "app_manager.events": len(events)}
+        return tracing.followed("project", causes, told)
 
     async def _fold(self, active: Active, events: Events, poison: Poison | None) -> Advance:
         """Begins again for each poison that turns up, as the documents may be half changed."""

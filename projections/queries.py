@@ -98,7 +98,7 @@ class Queries:
         self._mongo, self._wait_seconds = mongo, read_wait_seconds
         self._live = LiveBuilds(mongo)
         self._watches = {model: PositionWatch(self._live, model) for model in VERSIONS}
-        self._statuses: Coalescer[str, _Read[Document | None]] = Coalescer(self._read_statuses)
+        self._statuses: Coalescer[str, _Read[Document | None]] = Coalescer(self._read_statuses, name="read status")
 
     # -- one application ----------------------------------------------------------------------------------------------
 

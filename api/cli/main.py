@@ -87,8 +87,10 @@ def up(
     from api.cli.terminal import Terminal
     from api.cli.up import run_up
     from infra.settings import load_settings
+    from infra.tracing import check_installed
 
     settings = load_settings(with_services=False)
+    check_installed(settings)
     raise typer.Exit(asyncio.run(run_up(settings, demo=demo, terminal=Terminal())))
 
 

@@ -18,6 +18,7 @@ from api.cli.interruption import Interruption
 from domain.errors import NewerEvent
 from infra.logs import LogWriter, setup_logging
 from infra.settings import Settings, SettingsError, load_settings
+from infra.tracing import traced
 
 # These end in the same way whenever they are started again.
 HALTING = (CommandFailed, NewerEvent)
@@ -52,7 +53,7 @@ def _run(name: str, role: Role) -> int:
         secrets=settings.secrets,
     )
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with traced(settings, name), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_interrupted(name, role, settings, logs))
     finally:
         logs.stop()

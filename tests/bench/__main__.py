@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, exports, lists, projection, status, streams, submit
+from tests.bench import append, exports, lists, projection, status, streams, submit, tracing
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -33,6 +33,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "visible": partial(submit.visible, on),
         "worker": partial(submit.worker, on),
         "stream": partial(streams.measure, on),
+        "tracing": partial(tracing.measure, on),
         "memory": partial(submit.memory, on),
     }
 

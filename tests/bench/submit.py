@@ -19,6 +19,7 @@ from tests.bench.http_load import Orders, Seen, in_own_process, post_application
 from tests.bench.report import Row
 from tests.bench.servers import Servers
 from tests.end_to_end.service import Client, Service, token, until
+from tests.releases import ROOT
 
 COUNT, WARM_UP, CONNECTIONS = 15_000, 1_500, 64
 KEYED_COUNT = 6_000
@@ -36,7 +37,9 @@ def orders(client: Client, count: int, **more: float | int) -> Orders:
 
 
 @asynccontextmanager
-async def service(servers: Servers, event_store: str, *roles: str) -> AsyncIterator[tuple[Service, Client]]:
+async def service(
+    servers: Servers, event_store: str, *roles: str, code: Path = ROOT, **settings: str
+) -> AsyncIterator[tuple[Service, Client]]:
     """A fresh service on these servers."""
     folder = servers.folder / f"service-{uuid4().hex[:8]}"
     folder.mkdir()
@@ -47,7 +50,9 @@ async def service(servers: Servers, event_store: str, *roles: str) -> AsyncItera
         rabbitmq=servers.rabbitmq.url,
         event_store=event_store,
         LOG_LEVEL="INFO",
+        **settings,
     )
+    made.code = code
     async with made.running(*roles) as client:
         yield made, client
 

@@ -154,8 +154,10 @@ class Estate:
     # -- roles --------------------------------------------------------------------------------------------------------
 
     async def start(self, role: str) -> None:
-        more = {"PORT": str(self.ports[role])} if role in self.ports else {}
-        await self.service.start(role, **more)
+        if role in self.ports:
+            await self.service.start(role, PORT=str(self.ports[role]))
+        else:
+            await self.service.start(role)
 
     async def serves(self, api: str) -> bool:
         """Whether it takes requests: it may still wait for its event store, or for MongoDB."""
@@ -230,7 +232,7 @@ async def estate(servers: Servers, store: str, *, stormy: bool = False, **settin
         )
         ports = {"api": int(service.settings["PORT"]), "api-2": free_port()}
         on = Estate(servers, service, event_store, database, proxies, ports)
-        stack.push_async_callback(service._end)
+        stack.push_async_callback(service.end)
         await asyncio.gather(*(on.start(role) for role in ROLES))
         for api in ports:
             await until(lambda: _is_ready(on, api), f"{api} is ready:\n{service.log(api)}", READY_SECONDS)  # noqa: B023

@@ -86,7 +86,7 @@ async def test_the_first_build_of_each_model_is_there_and_not_live(views: Two) -
 
 
 async def test_a_new_build_begins_at_the_beginning(lease: Lease) -> None:
-    assert (lease.position, lease.parked) == (0, frozenset())
+    assert (lease.position, dict(lease.parked)) == (0, {})
 
 
 async def test_one_holds_a_lease_and_another_waits_for_its_end(views: Two, lease: Lease) -> None:
@@ -177,9 +177,9 @@ async def test_what_cannot_be_kept_is_refused_and_nothing_is_committed(views: Tw
 
 
 async def test_a_parked_stream_is_known_to_the_next_holder(views: Two, lease: Lease) -> None:
-    parked = {"_id": f"{PREFIX}{'a' * 32}", "stream": "a" * 32, "concerns": "ada"}
-    await views.one.commit([advance(lease, inserted=[parked], newly_parked=frozenset({"a" * 32}))])
+    parked = {"_id": f"{PREFIX}{'a' * 32}", "stream": "a" * 32, "concerns": "ada", "position": 3}
+    await views.one.commit([advance(lease, inserted=[parked], parked={"a" * 32: 3})])
     await views.one.release(advance(lease).after)
     taken = await views.other.take(STATUS)
     assert taken is not None
-    assert taken.parked == {"a" * 32}
+    assert dict(taken.parked) == {"a" * 32: 3}

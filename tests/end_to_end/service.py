@@ -38,10 +38,11 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
 
 @dataclass(slots=True)
 class Service:
-    """The roles as processes. `settings` are environment variables that all of them get."""
+    """The roles as processes. `settings` are environment variables that all of them get; `code` is what they run."""
 
     folder: Path
     settings: dict[str, str]
+    code: Path = field(default_factory=Path.cwd)
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     @classmethod
@@ -83,7 +84,7 @@ class Service:
     async def running(self, *roles: str) -> AsyncIterator["Client"]:
         """All roles, or these, until the end; then each is stopped as an operator would stop it."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._end)
+            await stack.enter_async_context(self.ending())
             await asyncio.gather(*(self.start(role) for role in roles or ROLES))
             client = await stack.enter_async_context(Client(self.url, self.sandbox_url))
             if not roles or "projector" in roles:  # without one there are no read models, and it never is
@@ -92,12 +93,13 @@ class Service:
                 await until(client.alive, f"the API is alive:\n{self.log('api')}", STARTED_SECONDS)
             yield client
 
-    async def start(self, role: str, **more: str) -> None:
+    async def start(self, role: str, *, code: Path | None = None, **more: str) -> None:
+        """`role` may have a suffix, as `worker-2`: another one of it, with `more` settings or other `code`."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)} | self.settings | more
         with self._log_file(role).open("ab") as log:
             self.processes[role] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "api.cli", ROLES[role.split("-", maxsplit=1)[0]],
-                cwd=self.folder, env=environment | {"PYTHONPATH": os.getcwd()}, stdout=log, stderr=log,
+                cwd=self.folder, env=environment | {"PYTHONPATH": str(code or self.code)}, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def kill(self, role: str) -> None:
@@ -125,7 +127,16 @@ class Service:
     def _log_file(self, role: str) -> Path:
         return self.folder / f"{role}.log"
 
-    async def _end(self) -> None:
+    @asynccontextmanager
+    async def ending(self) -> AsyncIterator[None]:
+        """Whatever was started is stopped at the end."""
+        try:
+            yield
+        finally:
+            await self.end()
+
+    async def end(self) -> None:
+        """Stops whatever was started."""
         await asyncio.gather(*(self.stop(role) for role in list(self.processes)))
 
 

@@ -166,7 +166,7 @@ async def under_load(
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
     finally:
-        await service._end()
+        await service.end()
 
 
 async def test_a_rebuild_of_all_is_seen_by_nobody(

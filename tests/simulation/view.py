@@ -174,8 +174,10 @@ class SimView:
             self.server.committed(advance.lease.build)
 
 
-def parked_in(content: Build) -> frozenset[str]:
-    return frozenset(id.removeprefix(PREFIX) for id in content.docs if id.startswith(PREFIX))
+def parked_in(content: Build) -> dict[str, int]:
+    """Streams, and the position of the event at which each waits."""
+    parked = [content.document(id) for id in content.docs if id.startswith(PREFIX)]
+    return {document["stream"]: document["position"] for document in parked}
 
 
 def _encoded(advance: Advance) -> dict[str, bytes | None]:
