@@ -23,9 +23,9 @@ TOLD_LINES = 200
 
 
 def _outcomes(seeds: Sequence[int]) -> Sequence["Outcome"]:
-    from tests.simulation.run import simulate
+    from tests.simulation.run import simulate_all
 
-    return [simulate(seed) for seed in seeds]
+    return list(simulate_all(seeds))
 
 
 def _chunks(first: int, seeds: int, chunk: int) -> Iterator[range]:
@@ -57,9 +57,9 @@ def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = Fal
 
 
 def run_one(seed: int) -> int:
-    from tests.simulation.run import simulate
+    from tests.simulation.run import simulate_all
 
-    outcome = simulate(seed, trace=True)
+    [outcome] = simulate_all([seed], trace=True)
     print("\n".join(outcome.told[-TOLD_LINES:]))
     print(f"seed {seed}: {outcome.violation or 'clean'} ({outcome.steps:,} steps, {outcome.seconds:.1f} s)")
     return 1 if outcome.violation else 0

@@ -6,7 +6,7 @@ import gc
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.simulation.chances import Chances
@@ -27,20 +27,29 @@ class Outcome:
     told: Sequence[str] = ()
 
 
+RUNS_A_COLLECTION = 10
+
 gc.collect()
-gc.freeze()  # what is imported stays: the collection after each run need not walk through it
+gc.freeze()  # what is imported stays: later collections need not walk through it
 
 
-def simulate(seed: int, *, trace: bool = False) -> Outcome:
-    """One run. The same seed gives the same run, as long as the code is the same and PYTHONHASHSEED is 0."""
+def simulate_all(seeds: Iterable[int], *, trace: bool = False) -> Iterator[Outcome]:
+    """Runs of these seeds. The same seed gives the same run, as long as the code is the same and PYTHONHASHSEED is 0.
+
+    What is dead, or is given up at the end of a run, stays as it is until that run is over: to throw a coroutine away
+    runs what its `finally` tries.
+    """
     logging.disable(logging.CRITICAL)
     gc.disable()
     sys.unraisablehook = _unheard
     warnings.simplefilter("ignore", RuntimeWarning)  # "was never awaited"
     try:
-        return _simulate(seed, trace)
+        for number, seed in enumerate(seeds, 1):
+            yield _simulate(seed, trace)
+            if number % RUNS_A_COLLECTION == 0:
+                gc.collect()
     finally:
-        gc.collect()  # what was dead or is given up is thrown away here, with all that its `finally` tries
+        gc.collect()
         gc.enable()
         sys.unraisablehook = sys.__unraisablehook__
         logging.disable(logging.NOTSET)
