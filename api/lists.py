@@ -28,7 +28,7 @@ class ListQuery(PageOf):
     title: Annotated[str, Field(description="A part of it, in any case")] | None = None
     date_from: Begin | None = None
     date_to: End | None = None
-    as_of: AsOf | None = None
+    as_of: AsOf = None
 
     @property
     def filters(self) -> Filters:

@@ -8,11 +8,12 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from api.errors import Problem, ValidationFailed
 from api.keys import CLOCK, EVENT_LOG
-from api.openapi.headers import LATEST_POSITION
+from api.openapi.headers import COUNT, LATEST_POSITION
 from api.parameters import Query, parse_datetime
 from api.positions import POSITION
 
 Moment = int | datetime
+POSITION_SCHEMA = {**COUNT, "maximum": LATEST_POSITION}
 
 
 def _moment(text: object) -> object:
@@ -28,16 +29,9 @@ def _moment(text: object) -> object:
 
 
 AsOf = Annotated[
-    Moment,
+    Moment | None,
     BeforeValidator(_moment),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": LATEST_POSITION},
-                {"type": "string", "format": "date-time"},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [POSITION_SCHEMA, {"type": "string", "format": "date-time"}]}),
     Field(description="As it was at this position of the log, or with every event that had occurred by then"),
 ]
 
@@ -45,7 +39,7 @@ AsOf = Annotated[
 class Past(Query):
     """Of a read that can tell the past; without `as_of`, it tells the present."""
 
-    as_of: AsOf | None = None
+    as_of: AsOf = None
 
 
 async def position_of(request: web.Request, as_of: Moment) -> int:

@@ -38,7 +38,7 @@ class _Reader:
     def of(cls, event: type[Event]) -> "_Reader":
         generic: Any = _Read  # the type is only known here
         adapter: TypeAdapter[_Read[Event]] = TypeAdapter(generic[event])
-        return cls(b'{"v":%d,' % event.VERSION, adapter.validate_json)
+        return cls(b'{"v":%d,' % event.VERSION, adapter.validator.validate_json)  # without the wrapper around it
 
 
 class EventMapper:
@@ -55,7 +55,7 @@ class EventMapper:
 
     def to_recorded_event(self, stored: StoredEvent, position: int) -> RecordedEvent:
         """Raises NewerEvent for a name or version that this release does not know."""
-        event, metadata = self._read(stored.topic, stored.state)
+        event, metadata = self.read(stored.topic, stored.state)
         stream_id = stored.originator_id
         if not isinstance(stream_id, UUID):
             stream_id = UUID(stream_id)
@@ -69,8 +69,11 @@ class EventMapper:
         """When, as stored bytes tell it, whatever event they hold."""
         return datetime.fromisoformat(orjson.loads(state)["metadata"]["at"])
 
-    def _read(self, name: str, state: bytes) -> tuple[Event, Metadata]:
-        """In one step what is of the newest version, which nearly all is; else as data, raised step by step."""
+    def read(self, name: str, state: bytes) -> tuple[Event, Metadata]:
+        """What stored bytes say. Raises NewerEvent, and for bytes that no release wrote an error of some kind.
+
+        In one step what is of the newest version, which nearly all is; else as data, raised step by step.
+        """
         cls = Event.BY_NAME.get(name)
         if cls is not None:
             reader = self._readers.get(cls) or self._readers.setdefault(cls, _Reader.of(cls))

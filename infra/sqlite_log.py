@@ -200,11 +200,15 @@ class SqliteLog:
 
 
 def _stream_id(text: str) -> UUID | str:
-    """As it stands there if it is no id: who audits a log that was tampered with must be able to read on."""
+    """As it stands there if it is not an id in our form: who audits a log that was tampered with must see it.
+
+    An id in another form (with dashes, say) would be a stream that no query finds.
+    """
     try:
-        return UUID(text)
+        id = UUID(text)
     except (ValueError, AttributeError):
         return str(text)
+    return id if id.hex == text else text
 
 
 class _Watcher:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, exports, lists, projection, status, streams, submit, tracing
+from tests.bench import append, audit, exports, lists, projection, status, streams, submit, tracing
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -19,6 +19,8 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "append_sqlite": append.sqlite_ratio,
         "append_postgres": lambda: append.postgres_ratio(on.fresh_postgresql(), on.fresh_postgresql()),
         "append_two_processes": append.two_processes_ratio,
+        "audit_verify": audit.verify,
+        "append_chain": audit.chain_ratio,
         "submit_sqlite": partial(submit.on_sqlite, on),
         "submit_postgres": partial(submit.on_postgres, on),
         "submit_alone": partial(submit.alone, on),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -78,6 +79,14 @@ def another_column(draw: random.Random, db: Sql) -> None:
         ]
     )
     db.execute(f"UPDATE stored_events SET {column} = ? WHERE rowid = ?", (value, row(draw)))
+
+
+def another_form(draw: random.Random, db: Sql) -> None:
+    """The same id to who reads it, and another one to who looks for it."""
+    position = row(draw)
+    [id] = db.execute("SELECT originator_id FROM stored_events WHERE rowid = ?", (position,)).fetchone()
+    form = draw.choice([str(UUID(id)), f"{{{id}}}", f"urn:uuid:{id}", f"{id[:8]}-{id[8:]}"])
+    db.execute("UPDATE stored_events SET originator_id = ? WHERE rowid = ?", (form, position))
 
 
 def removed(draw: random.Random, db: Sql) -> None:
@@ -181,8 +190,8 @@ def numbers_lowered(draw: random.Random, lines: Lines) -> None:
 
 
 LOG: Sequence[Callable[[random.Random, Sql], None]] = [
-    another_byte, another_word, another_column, removed, removed_and_closed_up, cut_off, inserted, reordered, exchanged,
-    moved_away,
+    another_byte, another_word, another_column, another_form, removed, removed_and_closed_up, cut_off, inserted,
+    reordered, exchanged, moved_away,
 ]  # fmt: skip
 FOLDER: Sequence[Callable[[random.Random, Lines], None]] = [
     another_letter, a_line_removed, the_first_lines_removed, a_line_twice, lines_reordered, signed_by_another,

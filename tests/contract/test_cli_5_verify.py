@@ -161,7 +161,7 @@ async def test_ctrl_c_ends_it(operator: Shell) -> None:
     """In the middle of a log that does not end soon."""
     with closing(sqlite3.connect(path_of(operator))) as db, db:
         db.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) "
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
             "INSERT INTO stored_events (originator_id, originator_version, topic, state) "
             "SELECT originator_id, 100 + i, topic, state FROM n, stored_events WHERE stored_events.rowid = 1"
         )

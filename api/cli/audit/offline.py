@@ -21,6 +21,7 @@ from api.cli.ending import CommandFailed
 from infra.audit_keys import PublicKey
 from infra.checkpoints import Line
 from infra.log_database import StoredAt
+from infra.memory import rare_collections
 
 
 def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line] | None) -> Body:
@@ -38,7 +39,7 @@ def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line
         checkpoints = read_checkpoints(lines, keys, findings, whole=whole)
         chain = Chain(checkpoints, findings, whole=whole) if header.without_gaps else None
         verification = Verification(findings, chain, from_start=header.without_gaps and whole)
-        with progress("Verify", end.events if end else 0) as tell:
+        with rare_collections(), progress("Verify", end.events if end else 0) as tell:
             for events in _events(file, findings):
                 verification.add(events)
                 tell(verification.events)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
 
-from eventsourcing.persistence import StoredEvent
-
 from api.cli.audit.chain import Chain
 from api.cli.audit.findings import Findings
 from domain.errors import NewerEvent
@@ -38,20 +36,21 @@ class Verification:
     def add(self, events: Sequence[StoredAt]) -> None:
         if self.chain is not None:
             self.chain.add(events)
-        last, read = self.last, self._mapper.to_recorded_event
+        last, read = self.last, self._mapper.read
         for stored, position in events:
             if position <= last:  # none is below 1 either
                 self.findings.add(f"position {position} comes after position {last}")
             last = max(last, position)
             try:
-                event = read(stored, position).event
+                event, _ = read(stored.topic, stored.state)
+                stream = cast(UUID, stored.originator_id).int
             except NewerEvent as error:
                 self.findings.add(f"position {position}: {error}")
             except Exception as error:  # whatever somebody has made of it
                 self.findings.add(f"position {position}: {stored.topic!r} cannot be read: {_first_line(error)}")
             else:
                 if self.from_start:
-                    self._live(stored, position, event)
+                    self._live(stream, position, stored.originator_version, event)
         self.last = last
         self.events += len(events)
 
@@ -65,12 +64,11 @@ class Verification:
             if problem := life.end():
                 self.findings.add(f"stream {UUID(int=stream).hex} {problem}")
 
-    def _live(self, stored: StoredEvent, position: int, event: Event) -> None:
-        stream = cast(UUID, stored.originator_id).int  # it could be read
+    def _live(self, stream: int, position: int, version: int, event: Event) -> None:
         life = self._lives.get(stream)
         if life is None:
             life = self._lives[stream] = StreamLife()
-        if problem := life.next(stored.originator_version, event):
+        if problem := life.next(version, event):
             self.findings.add(f"position {position}: stream {UUID(int=stream).hex}: {problem}")
 
 

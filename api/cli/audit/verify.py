@@ -15,6 +15,7 @@ from api.cli.ending import CommandFailed
 from infra.audit_keys import AuditKeyError, PublicKey, public_keys, signing_key
 from infra.checkpoints import CheckpointFolder, Line
 from infra.log_database import LogAdapter
+from infra.memory import rare_collections
 from infra.seals import Checkpoint
 from infra.settings import Settings
 
@@ -56,7 +57,7 @@ def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, Public
     head = log.head()
     chain = Chain(checkpoints, findings)
     verification = Verification(findings, chain)
-    with progress("Verify", head) as tell:
+    with rare_collections(), progress("Verify", head) as tell:
         for events in events_of(log, BEFORE_ALL, head):
             verification.add(events)
             tell(verification.last)
