@@ -44,10 +44,19 @@ class ListeningSite(web.BaseSite):
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(self._host, self._asked_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets: list[socket.socket] = []
+        not_here: OSError | None = None  # `localhost` may name an address of IPv6 where there is none
         try:
             for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-                sockets.append(socket.create_server(address, family=family, backlog=self._backlog))
-                sockets[-1].setblocking(False)
+                try:
+                    sockets.append(socket.create_server(address, family=family, backlog=self._backlog))
+                except OSError as error:
+                    if error.errno != errno.EADDRNOTAVAIL:
+                        raise
+                    not_here = error
+                else:
+                    sockets[-1].setblocking(False)
+            if not_here is not None and not sockets:
+                raise not_here
         except BaseException:
             for one in sockets:
                 one.close()

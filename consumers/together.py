@@ -35,12 +35,16 @@ async def _run(parts: Iterable[Coroutine[Any, Any, object]], until: str) -> None
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Returns when all have ended.
+    """Returns when all have ended; what they raised is for the caller to ask, and if he does not, nobody complains.
 
     Asks again those that go on: before Python 3.12, `wait_for` forgets a cancellation that meets its result.
     """
+    tasks = list(tasks)
     left = {task for task in tasks if not task.done()}
     while left:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=DEAF_SECONDS)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()

@@ -29,10 +29,11 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a round found, how much it asked of the service, and where the roles wrote their logs."""
+    """What a round found, how much it asked of the service, all facts, and where the roles wrote their logs."""
 
     found: Sequence[Finding]
     told: str
+    facts: Facts
     logs: Path
 
 
@@ -80,7 +81,7 @@ async def under_load(
         watching.cancel()
         facts = await _facts(on, callers, listeners, log)
     found = await asyncio.to_thread(findings, facts)
-    return Outcome(found, _told(facts, ended - began, seconds), on.service.folder)
+    return Outcome(found, _told(facts, ended - began, seconds), facts, on.service.folder)
 
 
 class LogReader:
@@ -106,6 +107,18 @@ class LogReader:
             for one in self.read
             if one.event.NAME == "application.submitted" and one.position <= up_to
         )
+
+
+async def goes_on(on: Estate, log: LogReader, seconds: float) -> None:
+    """Returns when all that has been submitted until now has ended and is shown. Raises TookTooLong."""
+    await log.catch_up()
+    head = log.head
+
+    async def done() -> bool:
+        await log.catch_up()
+        return log.all_ended(head) and min((await asyncio.to_thread(positions, on)).values()) >= head
+
+    await until(done, f"what was submitted up to {head} ends and is shown", seconds)
 
 
 async def _until_rest(log: LogReader) -> float | None:

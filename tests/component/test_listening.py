@@ -96,3 +96,9 @@ async def test_without_room_for_another_file_it_takes_it_later(caplog: pytest.Lo
                     os.close(descriptor)
             async with asyncio.timeout(AGAIN_SECONDS + 5):
                 assert (await asyncio.get_running_loop().sock_recv(caller, 1000)).startswith(b"HTTP/1.1 200")
+
+
+async def test_an_address_that_is_not_of_this_machine_is_told() -> None:
+    with pytest.raises(OSError, match="assign"):
+        async with listening("192.0.2.1"):
+            pass

@@ -10,8 +10,11 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.browser import Program, browsing, find_chromium
+from tests.chaos.fixtures import their_servers
 from tests.end_to_end.service import Service
 from tests.portal_servers import read_request, served
+
+__all__ = ["their_servers"]  # a fixture
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

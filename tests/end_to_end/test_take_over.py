@@ -7,28 +7,16 @@ default. TAKE_OVER_STORES=sqlite,postgresql is the long form.
 
 import asyncio
 import os
-from pathlib import Path
 
 import pytest
 
-from infra.local_servers import Running
 from tests.chaos.estate import Estate, Servers
 from tests.chaos.plan import ROLES
-from tests.chaos.round import LogReader, positions, under_load
-from tests.end_to_end.service import until
+from tests.chaos.round import LogReader, goes_on, under_load
 
 TAKEN_OVER_SECONDS = 10.0
 MORE_SECONDS = 1.0  # of submissions after the kill
 STORES = os.environ.get("TAKE_OVER_STORES", "postgresql").split(",")
-
-
-@pytest.fixture
-def their_servers(
-    request: pytest.FixtureRequest, servers_folder: Path, mongodb_server: Running, rabbitmq_server: Running
-) -> Servers:
-    """Those of all tests: only roles are killed here."""
-    running = {"mongodb": mongodb_server, "rabbitmq": rabbitmq_server}
-    return Servers(servers_folder, running | {"postgresql": request.getfixturevalue("postgresql_server")})
 
 
 @pytest.mark.timeout(300)
@@ -54,12 +42,5 @@ async def taken_over(on: Estate, log: LogReader, role: str) -> float:
     async with on.absent(role):
         killed_at = loop.time()
         await asyncio.sleep(MORE_SECONDS)
-        await log.catch_up()
-        head = log.head
-
-        async def goes_on() -> bool:
-            await log.catch_up()
-            return log.all_ended(head) and min((await asyncio.to_thread(positions, on)).values()) >= head
-
-        await until(goes_on, f"{role} is taken over", 60)
+        await goes_on(on, log, 60)
         return loop.time() - killed_at
