@@ -28,9 +28,8 @@ PARKED_USER = "user-parked"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def parked(mongodb_uri: str, api_database: str, api_folder: Any) -> AsyncIterator[tuple[Api, list[str]]]:
     """An API over read models in which three applications of one user wait: their ids, the oldest first."""
-    settings = settings_for(
-        f"sqlite:///{api_folder}/parked.db", mongodb_uri, f"{api_database}_parked", read_wait_seconds=0.3
-    )
+    database = f"{api_database}_parked"
+    settings = settings_for(f"sqlite:///{api_folder}/parked.db", mongodb_uri, database, read_wait_seconds=0.3)
     async with running_api(settings, projected=False) as api:
         stories: list[ApplicationStory] = []
         for _ in range(3):
@@ -66,11 +65,7 @@ class Stumbling:
 
 
 def stumbling(streams: set[UUID]) -> list[Any]:
-    poison = {
-        "status": "application.succeeded",
-        "updates": "application.succeeded",
-        "applied": "application.job_applied",
-    }
+    poison = {"status": "succeeded", "updates": "succeeded", "applied": "job_applied"}
     return [
         Stumbling(one, streams, f"application.{poison[one.NAME]}") if one.NAME in poison else one for one in READ_MODELS
     ]
