@@ -1,17 +1,23 @@
-"""/projections: how far the read models are, for operators (contract http.md 15).
+"""/projections: how far the read models are, and what is parked in them, for operators (contract http.md 15).
 
-Measured against the log's head, which is read after them: so what is behind is never told as less than it is.
+The lag is measured against the log's head, which is read after them: so what is behind is never told as less than it
+is.
 """
 
 import asyncio
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.admin import check_admin
+from api.errors import ValidationFailed
 from api.keys import CLOCK, EVENT_LOG, QUERIES
 from api.lag import age_after
 from api.operations import Answer, Operations
+from api.pages import PageOf, Pagination, read_page
 from domain.errors import InsufficientPermissions
 from projections.queries import Standing, State
 
@@ -47,6 +53,63 @@ async def list_projections(request: web.Request) -> Answer[ProjectionsView]:
     head = await request.app[EVENT_LOG].head()
     views = await asyncio.gather(*(_view(request, standing, head) for standing in standings))
     return Answer(ProjectionsView(data=list(views)))
+
+
+class Projection(StrEnum):
+    """The read models."""
+
+    STATUS = "status"
+    APPLIED = "applied"
+    FAILED = "failed"
+    BATCHES = "batches"
+    TOTALS = "totals"
+    UPDATES = "updates"
+
+
+class ParkedQuery(PageOf):
+    """Which read model's; all if none is named."""
+
+    projection: Annotated[Projection, Field(description="Of this read model alone")] | None = None
+
+
+class ParkedView(BaseModel):
+    """A stream that waits for an operator in a read model, at an event that this cannot take.
+
+    `group` is the same for alike errors; `waiting` counts the later events of the stream; `first_at`: when the event
+    happened.
+    """
+
+    projection: Projection
+    stream: str
+    position: int
+    event_type: str
+    error: str
+    group: str
+    waiting: int
+    first_at: datetime
+
+
+class ParkedStreamsView(BaseModel):
+    """The newest first."""
+
+    data: list[ParkedView]
+    pagination: Pagination
+
+
+@operations.get(
+    "/projections/parked",
+    answers=ParkedStreamsView,
+    query=ParkedQuery,
+    errors=(InsufficientPermissions, ValidationFailed),
+)
+async def list_parked(request: web.Request, query: ParkedQuery) -> Answer[ParkedStreamsView]:
+    """The streams that wait for an operator. `app-manager projections parked` decides on them."""
+    check_admin(request)
+    projection = query.projection.value if query.projection else None
+    page, pagination = await read_page(query, request.app[QUERIES].parked(projection, query.limit, query.cursor))
+    return Answer(
+        ParkedStreamsView(data=[ParkedView.model_validate(one) for one in page.entries], pagination=pagination)
+    )
 
 
 async def _view(request: web.Request, standing: Standing, head: int) -> ProjectionView:

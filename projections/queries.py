@@ -27,6 +27,7 @@ from projections.live import VERSIONS, LiveBuilds, PositionWatch, Superseded, po
 from projections.overviews import AllBatches, ApplicationFilters
 from projections.pages import BadCursor, Filters, Page, PageQuery, Selection, cursor_of, order_in, parts
 from projections.parked import parked_id, parked_stream
+from projections.parked_list import Cursor, count_parked, parked_streams
 from projections.past import fold_entries, fold_status, up_to
 from projections.read_model import Document
 from projections.registry import CHECKPOINT, SUPERSEDED
@@ -260,6 +261,15 @@ class Queries:
     async def standings(self) -> Sequence[Standing]:
         """How far each read model is, and whether somebody projects it."""
         return await standings(self._mongo)
+
+    async def parked(self, projection: str | None, limit: int, cursor: str | None) -> Page:
+        """Streams that wait for an operator, in one read model or all, newest first. Raises BadCursor."""
+        after = None if cursor is None else Cursor.read(cursor)
+        found = [await self._live.find(model) for model in VERSIONS if projection in {None, model}]
+        builds = [build for build in found if build is not None]
+        entries = await parked_streams(self._mongo, builds, limit + 1, after)
+        page, more = entries[:limit], len(entries) > limit
+        return Page(page, Cursor.of(page[-1]).text if more else None, await count_parked(self._mongo, builds), 0)
 
     async def application_counts(self) -> Mapping[Status, int]:
         """How many applications are in each status."""

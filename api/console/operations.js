@@ -1,4 +1,4 @@
-/* For operators: how full the queues are, dead letters, how far the read models are, and what the service stands on. */
+/* For operators: queues, dead letters, how far the read models are, what is parked, and what the service stands on. */
 
 import { action } from "./actions.js";
 import { read, Refused, write } from "./api.js";
@@ -8,6 +8,7 @@ import { clock, counted, lasting, number } from "./format.js";
 import { icon } from "./icons.js";
 import { unhurried } from "./live.js";
 import { complain, notice, reasonOf } from "./notices.js";
+import { PARKED_SHOWN, parkedStreams } from "./parked.js";
 import { blockSkeletons } from "./skeletons.js";
 
 const REFRESH = 30_000;
@@ -25,6 +26,7 @@ class Operations {
   #queues = panel("Queues", "queues");
   #letters = panel("Dead letters", "letters");
   #projections = panel("Read models", "projections");
+  #parked = panel("Parked streams", "parked");
   #health = panel("Dependencies", "health");
   #read = h("p", { class: "total", role: "status" });
 
@@ -51,6 +53,7 @@ class Operations {
         this.#queues.element,
         this.#letters.element,
         this.#projections.element,
+        this.#parked.element,
         this.#health.element,
       ),
     );
@@ -66,6 +69,9 @@ class Operations {
           this.#drawQueues(body),
         ),
         this.#show(read("/projections", {}, { signal }), [this.#projections], (body) => this.#drawProjections(body)),
+        this.#show(read("/projections/parked", { limit: PARKED_SHOWN }, { signal }), [this.#parked], (body) =>
+          this.#parked.draw(() => parkedStreams(body)),
+        ),
         this.#show(health(this.#signal), [this.#health], (body) => this.#drawHealth(body)),
       ]);
       if (this.#signal.aborted) return;

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import append, audit, exports, lists, projection, status, streams, submit, tracing
+from tests.bench import append, audit, exports, lists, projection, rebuild, status, streams, submit, tracing
 from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
@@ -27,6 +27,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "overload": partial(submit.overload, on),
         "idempotent_submit": partial(submit.idempotent, on),
         "projection": partial(projection.measure, on),
+        "rebuild": partial(rebuild.measure, on),
         "list_page": partial(lists.measure, on),
         "export_csv": partial(exports.csv, on),
         "export_excel": partial(exports.excel, on),

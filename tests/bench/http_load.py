@@ -115,11 +115,16 @@ def _retry_after(head: bytes) -> float:
 
 
 async def in_own_process(orders: Orders) -> Seen:
-    """The same, beside the caller."""
+    """The same, beside the caller, and only as long as he waits."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.http_load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    printed, _ = await process.communicate(json.dumps(asdict(orders)).encode())
+    try:
+        printed, _ = await process.communicate(json.dumps(asdict(orders)).encode())
+    finally:
+        if process.returncode is None:  # nobody waits for it any more
+            process.kill()
+            await process.wait()
     return Seen(**json.loads(printed))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,8 +11,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
 
+from infra.mongo import Mongo
 from tests.end_to_end.console import OPERATOR, Person, at_console, client_of, with_worker, without_worker
 from tests.end_to_end.service import Client, Service, until
+from tests.projecting import first_build
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -313,11 +316,45 @@ async def test_operators_see_dead_letters_and_deal_with_them(browser: Browser, c
         letters = op.page.get_by_role("region", name="Dead letters")
         await expect(letters.get_by_role("button", name="Purge")).to_be_visible()
         await expect(op.page.get_by_role("row").filter(has_text="status")).to_contain_text("running")
+        parked = op.page.get_by_role("region", name="Parked streams")
+        await expect(parked).to_contain_text("Nothing waits for a decision.")
         await letters.get_by_role("button", name="Try again").click()
         await op.says("tried again")
         await letters.get_by_role("button", name="Purge").click()
         await op.button("Purge them").click()
         await op.says("removed")
+
+
+async def test_operators_see_what_is_parked(browser: Browser, console_service: Service) -> None:
+    """As a projector would have written it: the read models of this service take every event."""
+    user = f"op-{uuid4().hex[:6]}"
+    stream = uuid4().hex
+    document = {
+        "_id": f"parked:{stream}",
+        "stream": stream,
+        "concerns": user,
+        "position": 1,
+        "version": 1,
+        "event_type": "application.submitted",
+        "error": "ValueError: <b>odd</b>",
+        "group": "ab12",
+        "waiting": 2,
+        "first_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    settings = console_service.settings
+    async with Mongo(settings["MONGODB"], settings["MONGODB_DATABASE"]) as mongo:
+        collection = mongo.database[str(first_build("failed"))]
+        await collection.insert_one(document)
+        try:
+            async with at_console(browser, console_service, user, **OPERATOR) as op:
+                await op.signs_in()
+                await op.goes_to("Operations")
+                table = op.page.get_by_role("region", name="Table of parked streams")
+                row = table.get_by_role("row").filter(has_text=stream)
+                for text in ("failed", "application.submitted", "ValueError: <b>odd</b>", "2 events"):
+                    await expect(row).to_contain_text(text)
+        finally:
+            await collection.delete_one({"_id": document["_id"]})
 
 
 async def test_who_is_no_operator_sees_no_operations(ada: Person) -> None:

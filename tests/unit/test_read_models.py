@@ -31,14 +31,12 @@ from tests.builders import (
 ID = APPLICATION_ID.hex
 TWO_JOBS = an_application().submitted(jobs=2).started().attempted(1, 2)
 FAILED = an_application().submitted().started().attempted(1).refused().failed()
-
 KEY_USED = KeyUsed(content_hash="ab", status=200, body="{}")
 REJECTED = MessageRejected(
     queue="q", message_id=None, application_id=None, reason="not JSON", error_type="X", raw="{", raw_base64=None
 )
-RETRIED = StreamRetried(read_model="status", stream=ID, position=3)
-SKIPPED = EventSkipped(read_model="status", stream=ID, position=3, reason="of no use")
-
+AT = {"read_model": "status", "stream": ID, "position": 3}
+DECISIONS = (StreamRetried.model_validate(AT), EventSkipped.model_validate({**AT, "reason": "of no use"}))
 LIVES: Sequence[Story] = [
     TWO_JOBS.applied(1).unknown(2).failed().applied(2).succeeded(),
     TWO_JOBS.refused(1).applied(2).failed().retried().started().attempted(1).applied(1).succeeded(),
@@ -48,7 +46,7 @@ LIVES: Sequence[Story] = [
     a_batch().cancelled(retries=0),
     Story(UUID(int=5), None, FAILED.cause, (KEY_USED,)),
     Story(UUID(int=6), None, FAILED.cause, (REJECTED,)),
-    Story(UUID(int=7), None, FAILED.cause, (RETRIED, SKIPPED)),
+    Story(UUID(int=7), None, FAILED.cause, DECISIONS),
 ]
 
 

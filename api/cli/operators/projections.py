@@ -8,10 +8,13 @@ import typer
 from api.cli.client.commands import Json, group, output_of, settings_of
 from api.cli.client.output import Output, Parts, plain, table
 from api.cli.ending import CommandFailed
+from api.cli.operators import parked_commands
 
 app = group("Read models, for operators: how far they are, and what builds and checks them.")
+app.add_typer(parked_commands.app, name="parked")
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Read models; see `projections status`.")]
+Name = Annotated[str, typer.Argument(help="The read model.")]
 All = Annotated[bool, typer.Option("--all", help="All read models.")]
 
 
@@ -55,7 +58,7 @@ def rebuild(
 
 
 @app.command()
-def rollback(context: typer.Context, name: Annotated[str, typer.Argument()], json: Json = False) -> None:
+def rollback(context: typer.Context, name: Name, json: Json = False) -> None:
     """Go back to the build that `rebuild --keep-old` has kept."""
     from api.cli.operators.rebuilding import chosen, rolling_back
     from api.cli.operators.stores import run
