@@ -74,6 +74,23 @@ async def test_running_requests_are_finished_and_nobody_else_comes_in(settings: 
         assert await event_store.log.head() == 1
 
 
+async def test_who_keeps_his_connection_is_answered_once_more_and_told_to_go(settings: Settings) -> None:
+    async with running_api(settings):
+        pass  # the read models are built
+    async with serving(settings) as (user, stop, running):
+        assert (await user.get("/applied")).status == 200
+        stop.set()
+
+        async def is_closed() -> bool:
+            async with aiohttp.ClientSession() as other:
+                return not await answers(User("x", user.url, other, "x"))
+
+        await until(is_closed, "it takes no new connection")
+        last = await user.get("/applied")
+        assert (last.status, last.headers["Connection"]) == (200, "close")
+        await asyncio.wait_for(running, 5)
+
+
 async def test_while_it_ends_it_says_that_it_is_not_ready(settings: Settings) -> None:
     async with running_api(settings):
         pass  # the read models are built

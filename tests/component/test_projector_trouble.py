@@ -11,6 +11,7 @@ import pytest
 from domain.errors import NewerEvent, StoreFailed, StoreUnavailable
 from domain.event import Event, RecordedEvent
 from domain.ports import Append
+from infra import metrics
 from infra.local_servers import free_port, start_mongodb
 from infra.mongo import Mongo, Pool
 from projections import applied, failed, status, totals
@@ -208,6 +209,7 @@ async def test_a_poison_event_parks_its_stream_and_nothing_else(
     )
     assert parked["waiting"] == len(STORIES[0].events) - poisoned.version
     assert (await checkpoint(mongo, "status") or {})["parked"] == 1
+    assert metrics.PARKED_STREAMS.value(projection="status") == 1
     for model in (applied, failed, totals):
         assert await documents(mongo, model.NAME) == folded(model, recorded)
 

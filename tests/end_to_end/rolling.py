@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class Users:
     requests: int = 0
     refused: int = 0  # connections; each was tried again at the next address
     failures: list[str] = field(default_factory=list)
+    longest: float = 0.0  # seconds that a request took, with its tries
 
 
 @asynccontextmanager
@@ -95,6 +97,7 @@ async def submit_and_look(http: aiohttp.ClientSession, client: Client, users: Us
     async def ask(method: str, path: str, headers: Mapping[str, str], data: Mapping[str, str] | None) -> bytes | None:
         nonlocal position
         users.requests += 1
+        began = time.perf_counter()
         while True:
             address = next(addresses)
             try:
@@ -112,6 +115,7 @@ async def submit_and_look(http: aiohttp.ClientSession, client: Client, users: Us
             if response.status != 200:
                 users.failures.append(f"{method} {path}: {response.status} {body.decode()}")
                 return None
+            users.longest = max(users.longest, time.perf_counter() - began)
             position = response.headers[POSITION]
             return body
 
@@ -135,7 +139,9 @@ async def reached(users: Users, count: int) -> None:
 
 
 async def then_nothing_is_lost_or_done_twice(client: Client, users: Users) -> None:
-    assert users.failures == []
+    told = "\n".join(users.failures[:20])
+    print(f"{users.requests} requests, {users.refused} refused connections, {users.longest:.2f} s for the longest")
+    assert not users.failures, f"{len(users.failures)} of {users.requests} requests failed:\n{told}"
     ended = await client.all_ended(users.submitted, 120)
     assert set(ended.values()) == {"success"}
     entries = {f"{id}-{number}" for id in users.submitted for number in range(1, len(TITLES) + 1)}

@@ -23,7 +23,12 @@ async def replicas(
 ) -> AsyncIterator[Replicas]:
     """None but the sandbox portal runs yet."""
     service = Service.on(
-        tmp_path, mongodb=mongodb_uri, database=mongo_database, rabbitmq=rabbitmq_url, event_store=event_store_url
+        tmp_path,
+        mongodb=mongodb_uri,
+        database=mongo_database,
+        rabbitmq=rabbitmq_url,
+        event_store=event_store_url,
+        READ_WAIT_SECONDS="10",  # a standby projector takes over within a second, but this machine may be busy
     )
     async with service.ending(), Client(service.url, service.sandbox_url) as client:
         replicas = Replicas(service, client)
