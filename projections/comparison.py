@@ -87,7 +87,7 @@ class Snapshot:
             elif theirs_id < ours_id:
                 found.add(Difference(theirs_id, Kind.MISSING))
             elif our is not None and their is not None and our.raw != their.raw:
-                found.add(Difference(ours_id, Kind.DIFFERENT, _fields(our, their)))
+                found.add(Difference(ours_id, Kind.DIFFERENT, fields_that_differ(our, their)))
             goes_on, they_go_on = ours_id <= theirs_id, theirs_id <= ours_id
             if our is not None and goes_on:
                 live.update(our.raw)
@@ -130,6 +130,7 @@ async def _documents(mongo: Mongo, build: BuildName, session: ClientSession | No
         yield END, None
 
 
-def _fields(our: RawBSONDocument, their: RawBSONDocument) -> Sequence[str]:
+def fields_that_differ(our: RawBSONDocument, their: RawBSONDocument) -> Sequence[str]:
+    """Their names, for people."""
     names = dict.fromkeys(chain(our.keys(), their.keys()))
-    return [name for name in names if our.get(name) != their.get(name)] or ["the order of its fields"]
+    return tuple(name for name in names if our.get(name) != their.get(name)) or ("the order of its fields",)

@@ -13,6 +13,7 @@ from projections.comparison import Comparison, Difference, Kind
 from projections.live import VERSIONS
 from projections.read_models import READ_MODELS
 from projections.registry import CHECKPOINT, Registry
+from projections.sampling import CannotBeSampled, verify_sample
 from projections.verify import SCRATCH, Step, Workplace, verify
 from projections.view import BuildName
 from tests.builders import an_application
@@ -76,7 +77,7 @@ async def test_every_difference_is_found_and_told(mongo: Mongo, log: FakeEventLo
     await collection(mongo, "status").insert_one({"_id": "from nowhere"})
     found = await checked(mongo, log)
     assert sorted(found["status"].listed, key=lambda one: one.kind) == [
-        Difference(the(1).hex, Kind.DIFFERENT, ["status", "job_count"]),
+        Difference(the(1).hex, Kind.DIFFERENT, ("status", "job_count")),
         Difference(the(2).hex, Kind.MISSING),
         Difference("from nowhere", Kind.UNEXPECTED),
     ]
@@ -89,7 +90,7 @@ async def test_another_order_of_fields_is_a_difference_too(mongo: Mongo, log: Fa
     await collection(mongo, "updates").update_one({"type": "status_update"}, {"$rename": {"type": "kind"}})
     await collection(mongo, "updates").update_one({"kind": "status_update"}, {"$rename": {"kind": "type"}})
     [told] = (await checked(mongo, log, ["updates"]))["updates"].listed
-    assert (told.kind, told.fields) == (Kind.DIFFERENT, ["the order of its fields"])
+    assert (told.kind, told.fields) == (Kind.DIFFERENT, ("the order of its fields",))
 
 
 async def test_the_service_goes_on_meanwhile(mongo: Mongo, log: FakeEventLog) -> None:
@@ -148,3 +149,36 @@ async def test_a_model_without_a_live_build_cannot_be_checked(mongo: Mongo, log:
     async with projecting(mongo, log) as projector:
         await catch_up(projector)
     assert (await checked(mongo, log, ["status"]))["status"].equal
+
+
+# -- samples ----------------------------------------------------------------------------------------------------------
+
+SAMPLED = [model for model in READ_MODELS if model.NAME != "totals"]
+
+
+async def sampled(mongo: Mongo, log: FakeEventLog) -> dict[str, Comparison]:
+    """The streams of every event."""
+    found = await verify_sample(workplace(mongo, log), SAMPLED, lambda head: range(1, head + 1))
+    return {one.live.model: one for one in found}
+
+
+async def test_a_sample_looks_at_the_streams_of_some_events(mongo: Mongo, log: FakeEventLog) -> None:
+    await project(mongo, log, *STORIES)
+    assert all(one.equal and one.documents for one in (await sampled(mongo, log)).values())
+    await collection(mongo, "status").update_one({"_id": the(1).hex}, {"$set": {"status": "lost"}})
+    await collection(mongo, "failed").delete_one({"_id": the(2).hex})
+    found = await sampled(mongo, log)
+    assert set(found["status"].listed) == {Difference(the(1).hex, Kind.DIFFERENT, ("status",))}
+    assert set(found["failed"].listed) == {Difference(the(2).hex, Kind.MISSING)}
+    [once] = await verify_sample(workplace(mongo, log), [status], lambda _: [1])
+    assert (once.documents, once.count) == (2, 1)
+
+
+async def test_what_counts_over_all_streams_cannot_be_sampled(mongo: Mongo, log: FakeEventLog) -> None:
+    with pytest.raises(CannotBeSampled, match="totals"):
+        await verify_sample(workplace(mongo, log), READ_MODELS, lambda _: [])
+
+
+async def test_a_sample_leaves_out_what_waits(mongo: Mongo, log: FakeEventLog) -> None:
+    await project(mongo, log, *STORIES, models=with_picky(status, the(2), "application.job_failed"))
+    assert (await sampled(mongo, log))["status"].equal

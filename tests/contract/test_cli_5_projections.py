@@ -96,6 +96,21 @@ async def test_verify_finds_what_differs(api: Api, ada: User, operator: Shell) -
     (await operator.runs("projections", "verify", "failed")).ended_well()
 
 
+async def test_a_sample_is_enough_to_find_what_is_wrong_everywhere(api: Api, ada: User, operator: Shell) -> None:
+    await grown(api, ada)
+    body = (await operator.runs("projections", "verify", "--all", "--sample", "5", "--json")).ended_well().json
+    assert [one["name"] for one in body["data"]] == [name for name in NAMES if name != "totals"]
+    assert all(one["differences"] == 0 and one["checksum"] is None for one in body["data"])
+    collection = api.deps.cvs._cvs.database[str(first_build("status"))]
+    await collection.update_many({"job_count": {"$exists": True}}, {"$inc": {"job_count": 1}})
+    done = await operator.runs("projections", "verify", "status", "--sample", "2")
+    await collection.update_many({"job_count": {"$exists": True}}, {"$inc": {"job_count": -1}})
+    assert done.code == 1
+    assert "is different in job_count" in done.stdout
+    refused = await operator.runs("projections", "verify", "totals", "--sample", "2")
+    assert refused.failed("totals counts over the whole log: it cannot be sampled") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

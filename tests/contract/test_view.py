@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
@@ -183,3 +183,13 @@ async def test_a_parked_stream_is_known_to_the_next_holder(views: Two, lease: Le
     taken = await views.other.take(STATUS)
     assert taken is not None
     assert dict(taken.parked) == {"a" * 32: 3}
+
+
+async def test_what_was_decided_when_a_build_began_is_known_to_the_next_holder(views: Two, lease: Lease) -> None:
+    first = advance(replace(lease, decided=7))
+    await views.one.commit([first])
+    await views.one.commit([advance(replace(first.after, decided=9), 6)])
+    await views.one.release(first.after)
+    taken = await views.other.take(lease.build)
+    assert taken is not None
+    assert (taken.position, taken.decided) == (6, 7)

@@ -163,8 +163,8 @@ BUGS = (
     Bug(
         "the projector passes the last event of a batch unseen",
         "projections.fold",
-        "        newly_parked: set[str] = set()\n        for recorded in self.events:",
-        "        newly_parked: set[str] = set()\n        for recorded in self.events[:-1] or self.events:",
+        "        for step, recorded in self.steps:\n            match step:",
+        "        for step, recorded in self.steps[:-1] or self.steps:\n            match step:",
         seeds=20,
     ),
     Bug(

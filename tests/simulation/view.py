@@ -28,6 +28,7 @@ class Build:
     token: int = 0
     holder: str | None = None
     until: float = -1.0
+    decided: int = 0
     docs: dict[str, bytes] = field(default_factory=dict)
 
     def document(self, id: str) -> Document:
@@ -90,7 +91,7 @@ class SimView:
         content.token += 1
         content.holder = self.holder
         self._renew(content)
-        lease = Lease(build, content.token, content.position, parked_in(content))
+        lease = Lease(build, content.token, content.position, parked_in(content), content.decided)
         await self._answer()
         return lease
 
@@ -168,6 +169,8 @@ class SimView:
                     content.docs.pop(id, None)
                 else:
                     content.docs[id] = document
+            if advance.lease.position == 0:
+                content.decided = advance.lease.decided
             content.position = advance.position
             self._renew(content)
         for advance in advances:

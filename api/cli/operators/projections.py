@@ -14,6 +14,9 @@ app = group("Read models, for operators: how far they are, and what builds and c
 app.add_typer(parked_commands.app, name="parked")
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Read models; see `projections status`.")]
+Sample = Annotated[
+    int | None, typer.Option("--sample", min=1, metavar="N", help="Only the streams of N events, chosen by chance.")
+]
 Name = Annotated[str, typer.Argument(help="The read model.")]
 All = Annotated[bool, typer.Option("--all", help="All read models.")]
 
@@ -29,13 +32,15 @@ def status(context: typer.Context, json: Json = False) -> None:
 
 
 @app.command()
-def verify(context: typer.Context, names: Names = None, all_: All = False, json: Json = False) -> None:
+def verify(
+    context: typer.Context, names: Names = None, all_: All = False, sample: Sample = None, json: Json = False
+) -> None:
     """Fold the log and compare every document with the live read models; exit code 1 if any differs."""
     from api.cli.operators.checking import check, chosen
     from api.cli.operators.stores import run
 
-    models, output = chosen(names, all_), _output(context, json)
-    body = run(check(models))
+    models, output = chosen(names, all_, sampled=sample is not None), _output(context, json)
+    body = run(check(models, sample))
     output.show(body, _comparisons)
     if not body["equal"]:
         raise CommandFailed("the live read models are not what the log says")
