@@ -23,6 +23,7 @@ PORTS = {
     Role.PROJECTOR: "PROJECTOR_METRICS_PORT",
 }
 MOVED_ELSEWHERE = {
+    "audit_unsealed_seconds": "tests/component/consumers/test_sealer.py",
     "outbox_pending": "tests/component/consumers/test_relay.py",
     "outbox_oldest_seconds": "tests/component/consumers/test_relay.py",
     "parked_streams": "tests/component/test_projector_trouble.py",
