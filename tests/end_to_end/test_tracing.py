@@ -238,7 +238,7 @@ async def test_a_receiver_in_trouble_disturbs_nobody(
         )
         async with service.running() as client:
             seconds = [await seconds_of(client.submit(f"Baker {number}")) for number in range(100)]
-            assert sorted(seconds)[90] < 1.0
+            assert sorted(seconds)[90] < 2.0
             assert max(seconds) < SEND_SECONDS
             ids = [await client.submit("Miller [fail:1]"), await client.submit("Cook")]
             assert set((await client.all_ended(ids)).values()) == {"success"}
