@@ -52,3 +52,16 @@ async def reached(ledger: Ledger, count: int, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while len(ledger.answered) < goal:
             await asyncio.sleep(0.05)
+
+
+def ended_within(count: int) -> float:
+    """Seconds that so many applications may take once all is back: a minute for reconnecting, and their work."""
+    return 60.0 + count / 20
+
+
+async def all_applied(client: Client, count: int) -> bool:
+    """Whether that many single jobs were applied, each once, and none failed."""
+    listed = [
+        (await client.get(path, limit="1"))["pagination"]["total_count"] for path in ("/applied", "/fail_applied")
+    ]
+    return listed == [count, 0]
