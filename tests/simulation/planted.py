@@ -33,9 +33,8 @@ BUGS = (
     Bug(
         "a message is acknowledged before what follows is in the log",
         "consumers.worker",
-        "        backoff = Backoff()\n        while not await self._done(delivery):",
-        "        backoff = Backoff()\n        await consumer.acknowledge(delivery)\n"
-        "        while not await self._done(delivery):",
+        "            while not await self._done(delivery):",
+        "            await consumer.acknowledge(delivery)\n            while not await self._done(delivery):",
         seeds=50,
     ),
     Bug(
