@@ -34,7 +34,7 @@ async def seed(
                 model.apply(recorded, docs)
                 totals.apply(recorded, counters)
             await mongo.database[f"{model.NAME}.1.1"].insert_many(list(docs.values()), ordered=False)
-    await mongo.database[f"{totals.NAME}.1.1"].insert_many(list(counters.values()))
+    await mongo.database[f"{totals.NAME}.{totals.VERSION}.1"].insert_many(list(counters.values()))
 
 
 def entries(user_id: str, model: ReadModel, count: int, job: Callable[[int], Job]) -> Iterator[RecordedEvent]:

@@ -17,9 +17,9 @@ import orjson
 
 from api.cli.audit.jsonl import EVENT, End, Header, checkpoint_line, event_line, read_event
 from api.cli.audit.log import BEFORE_ALL, events_of
-from api.cli.audit.progress import progress
 from api.cli.client.output import plain, write
 from api.cli.ending import CommandFailed
+from api.cli.progress import bar
 from infra.checkpoints import Line
 from infra.log_database import LogAdapter, StoredAt
 from infra.seals import Checkpoint
@@ -91,7 +91,7 @@ def _export(log: LogAdapter, header: Header, lines: list[Line], part: Part, put:
     until = head if header.to is None else min(header.to, head)
     begin = BEFORE_ALL if header.from_ is None else header.from_ - 1
     wanted = _wanted(header)
-    with progress("Export", until) as tell:
+    with bar("Export", until) as tell:
         for events in events_of(log, begin if part.last is None else part.last, until):
             found = [event for event in events if wanted(event)]
             if found:

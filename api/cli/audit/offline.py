@@ -14,10 +14,10 @@ from api.cli.audit.export import over
 from api.cli.audit.findings import Findings
 from api.cli.audit.jsonl import CHECKPOINT, END, End, Header, NoExport, read_checkpoint, read_event
 from api.cli.audit.log import BATCH
-from api.cli.audit.progress import progress
 from api.cli.audit.verification import Verification
 from api.cli.audit.verify import Body, report
 from api.cli.ending import CommandFailed
+from api.cli.progress import bar
 from infra.audit_keys import PublicKey
 from infra.checkpoints import Line
 from infra.log_database import StoredAt
@@ -39,7 +39,7 @@ def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line
         checkpoints = read_checkpoints(lines, keys, findings, whole=whole)
         chain = Chain(checkpoints, findings, whole=whole) if header.without_gaps else None
         verification = Verification(findings, chain, from_start=header.without_gaps and whole)
-        with rare_collections(), progress("Verify", end.events if end else 0) as tell:
+        with rare_collections(), bar("Verify", end.events if end else 0) as tell:
             for events in _events(file, findings):
                 verification.add(events)
                 tell(verification.events)

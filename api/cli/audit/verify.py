@@ -8,10 +8,10 @@ from typing import Any
 from api.cli.audit.chain import Chain, read_checkpoints
 from api.cli.audit.findings import Findings
 from api.cli.audit.log import BEFORE_ALL, events_of
-from api.cli.audit.progress import progress
 from api.cli.audit.verification import Verification
 from api.cli.client.output import Parts, plain, when
 from api.cli.ending import CommandFailed
+from api.cli.progress import bar
 from infra.audit_keys import AuditKeyError, PublicKey, public_keys, signing_key
 from infra.checkpoints import CheckpointFolder, Line
 from infra.log_database import LogAdapter
@@ -57,7 +57,7 @@ def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, Public
     head = log.head()
     chain = Chain(checkpoints, findings)
     verification = Verification(findings, chain)
-    with rare_collections(), progress("Verify", head) as tell:
+    with rare_collections(), bar("Verify", head) as tell:
         for events in events_of(log, BEFORE_ALL, head):
             verification.add(events)
             tell(verification.last)

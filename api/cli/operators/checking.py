@@ -7,8 +7,8 @@ from typing import Any
 import typer
 
 from api.cli.ending import CommandFailed
-from api.cli.operators.progress import Bars, bars
 from api.cli.operators.stores import Stores, Work
+from api.cli.progress import Bars, bars
 from infra.clock import SystemClock
 from projections import totals
 from projections.beside import BuildInUse, BuildStopped

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from api.cli.ending import CommandFailed
 from api.cli.operators.checking import check_that_they_belong_together, chosen, workplace
-from api.cli.operators.progress import bars
 from api.cli.operators.stores import Stores, Work
+from api.cli.progress import bars
 from projections import rebuild
 from projections.beside import BuildInUse, BuildStopped
 from projections.read_model import ReadModel

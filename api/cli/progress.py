@@ -28,8 +28,15 @@ class Bars:
 
 
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """While it is open, what is told is shown."""
+def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """One alone, which is told how far it is, of `total`; gone at the end."""
+    with bars(stay=False) as shown:
+        yield shown.stage(title, 0, total)
+
+
+@contextmanager
+def bars(*, stay: bool = True) -> Iterator[Bars]:
+    """While it is open, what is told is shown; afterwards, if it is to `stay`."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield Bars(None)
         return
@@ -44,5 +51,5 @@ def bars() -> Iterator[Bars]:
             return Text("" if speed is None else f"{speed:,.0f}/s")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=not stay) as progress:
         yield Bars(progress)
