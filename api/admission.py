@@ -10,6 +10,7 @@ body or to take a download or a stream, holds no place: a slow line must not shu
 are never refused.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,34 @@ class Admission:
             self.taken += 1
 
 
+DOWNLOADS_MAX, DOWNLOADS_OF_ONE = 32, 4
+
+
+@dataclass(slots=True)
+class Downloads:
+    """Exports under way in this process. Each holds a page of rows for as long as its caller's line takes, so they are
+    bounded apart, and those of one user more narrowly: who takes his time shuts nobody out.
+    """
+
+    most: int = DOWNLOADS_MAX
+    most_of_one: int = DOWNLOADS_OF_ONE
+    taken: Counter[str] = field(default_factory=Counter, init=False)
+
+    @contextmanager
+    def place(self, user_id: str) -> Iterator[None]:
+        """Raises Overloaded when there is none for him."""
+        if self.taken[user_id] >= self.most_of_one or self.taken.total() >= self.most:
+            raise Overloaded("Too many exports are being sent")
+        self.taken[user_id] += 1
+        try:
+            yield
+        finally:
+            self.taken[user_id] -= 1
+            if not self.taken[user_id]:
+                del self.taken[user_id]
+
+
+DOWNLOADS = web.AppKey("DOWNLOADS", Downloads)
 READS = web.AppKey("READS", Admission)
 WRITES = web.AppKey("WRITES", Admission)
 PLACES = web.RequestKey("PLACES", Admission)  # of which the request holds one

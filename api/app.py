@@ -22,7 +22,7 @@ from api import (
     streams,
     websocket,
 )
-from api.admission import READS, WRITES, Admission
+from api.admission import DOWNLOADS, READS, WRITES, Admission, Downloads
 from api.broker import Broker
 from api.console_files import CONSOLE, ConsoleFiles
 from api.docs import DOCUMENTATION, Documentation
@@ -121,7 +121,7 @@ def create_app(deps: Dependencies) -> web.Application:
     app[LEASES] = deps.leases
     app[HEALTH] = deps.health
     app[RUNNING] = Running()
-    app[READS], app[WRITES] = Admission(), Admission()
+    app[READS], app[WRITES], app[DOWNLOADS] = Admission(), Admission(), Downloads()
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()
     app[DOCUMENTATION] = Documentation(OPERATIONS, settings)

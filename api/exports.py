@@ -5,6 +5,7 @@ from typing import Annotated
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
+from api.admission import DOWNLOADS
 from api.downloads import send_as_made, send_file, while_wanted, written
 from api.errors import ValidationFailed
 from api.excel_builds import EXCEL_BUILDS, TooMuchForExcel
@@ -70,15 +71,22 @@ async def get_summary(request: web.Request) -> Answer[SummaryView]:
     return Answer(view, found.position)
 
 
-@operations.get("/export/csv", answers=Media(CSV, file=True), query=CsvQuery, errors=(ValidationFailed,), reads=True)
+@operations.get(
+    "/export/csv",
+    answers=Media(CSV, file=True),
+    query=CsvQuery,
+    errors=(ValidationFailed, Overloaded),
+    reads=True,
+)
 async def get_csv(request: web.Request, query: CsvQuery) -> web.StreamResponse:
     """The caller's entries as CSV. `stream=true` sends it as it is made, and needs no room for it on the server."""
-    found = await _export(request, query)
-    headers, content = _headers(request, found, CSV, "csv"), csv_of(pages_of(found.value))
-    if query.stream:
-        return await send_as_made(request, headers, content)
-    with await while_wanted(request, written(content)) as file:
-        return await send_file(request, headers, file)
+    with request.app[DOWNLOADS].place(request[CLAIMS].user_id):
+        found = await _export(request, query)
+        headers, content = _headers(request, found, CSV, "csv"), csv_of(pages_of(found.value))
+        if query.stream:
+            return await send_as_made(request, headers, content)
+        with await while_wanted(request, written(content)) as file:
+            return await send_file(request, headers, file)
 
 
 @operations.get(
@@ -90,6 +98,11 @@ async def get_csv(request: web.Request, query: CsvQuery) -> web.StreamResponse:
 )
 async def get_excel(request: web.Request, query: ExportQuery) -> web.StreamResponse:
     """The caller's entries as an Excel file, up to EXPORT_EXCEL_MAX_ROWS."""
+    with request.app[DOWNLOADS].place(request[CLAIMS].user_id):
+        return await _excel(request, query)
+
+
+async def _excel(request: web.Request, query: ExportQuery) -> web.StreamResponse:
     found, most = await _export(request, query), request.app[SETTINGS].export_excel_max_rows
     headers = _headers(request, found, EXCEL, "xlsx")
     if await found.value.count(most) > most:

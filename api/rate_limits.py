@@ -2,8 +2,8 @@
 
 The requests bucket is taken from before anything else is done, so that who is refused costs no more than that. The
 applications bucket is taken from last, when all has been checked and an application is about to be created; if it is
-not created after all, its place is given back. It stays taken when nobody knows: a process was killed, or the outcome
-of the append is unknown.
+not created after all, its place is given back, and when there was none, so is the request's own: a refused request
+consumes nothing. A place stays taken when nobody knows: a process was killed, or the outcome of the append is unknown.
 
 While the store of the counts is away, requests go on uncounted, and say nothing of limits that nobody keeps.
 """
@@ -77,6 +77,7 @@ class Standing:
 CALLER = web.RequestKey("CALLER", Caller)
 STANDING = web.RequestKey("STANDING", Standing)
 UNCOUNTED = web.RequestKey("UNCOUNTED", bool)
+COUNTED_SINCE = web.RequestKey("COUNTED_SINCE", datetime)  # while the request holds a place in the requests bucket
 
 
 class RateLimits:
@@ -99,9 +100,10 @@ class RateLimits:
             request[CALLER] = caller = Caller("address", address)
         else:
             request[CALLER] = caller = Caller("user", user_id)
+        since = self._clock.now()
         standing = await self._take(request, self._requests, caller, 1)
         if standing is not None:
-            request[STANDING] = standing
+            request[STANDING], request[COUNTED_SINCE] = standing, since
 
     @asynccontextmanager
     async def applications(self, request: web.Request, count: int) -> AsyncIterator[None]:
@@ -110,15 +112,25 @@ class RateLimits:
         They are given back when what is done inside fails and has surely created nothing.
         """
         caller, since = request[CALLER], self._clock.now()
-        taken = await self._take(request, self._applications, caller, count)
+        try:
+            taken = await self._take(request, self._applications, caller, count)
+        except TooManyRequests:
+            await self._uncount(request)
+            raise
         try:
             yield
         except OutcomeUnknown:
             raise
         except DomainError:
             if taken is not None:
-                await self._give_back(caller, count, since)
+                await self._give_back(self._applications, caller, count, since)
             raise
+
+    async def _uncount(self, request: web.Request) -> None:
+        """A refused request consumes nothing, in the requests bucket either."""
+        since = request.pop(COUNTED_SINCE, None)
+        if since is not None:
+            await self._give_back(self._requests, request[CALLER], 1, since)
 
     async def _take(self, request: web.Request, item: RateLimitItem, caller: Caller, count: int) -> Standing | None:
         """None while the store is away: then nothing was taken for sure, and the request goes on."""
@@ -137,13 +149,13 @@ class RateLimits:
         text = f"Too many {item.namespace}: {item.amount} per {item.GRANULARITY.name} at most"
         raise TooManyRequests(text, headers={hdrs.RETRY_AFTER: str(seconds), **standing.headers})
 
-    async def _give_back(self, caller: Caller, count: int, since: datetime) -> None:
-        item = self._applications
+    async def _give_back(self, item: RateLimitItem, caller: Caller, count: int, since: datetime) -> None:
         key = item.key_for(caller.kind, caller.id)
         try:
             await self._storage.give_back(key, item.amount, item.get_expiry(), count, since)
         except StoreError:  # a place is lost until the window has passed; the error that is told matters more
-            logger.warning("applications not given back", extra={"event_type": "rate_limit_not_given_back"})
+            extra = {"event_type": "rate_limit_not_given_back", "bucket": item.namespace}
+            logger.warning("places of a rate limit not given back", extra=extra)
 
 
 RATE_LIMITS: web.AppKey[RateLimits | None] = web.AppKey("RATE_LIMITS")  # None: there are none

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from api import downloads
+from api.admission import DOWNLOADS_OF_ONE
 from domain.job import Job
 from infra import metrics
 from infra.local_servers import start_mongodb
@@ -152,6 +153,20 @@ async def test_a_stalled_client_of_a_whole_file_is_broken_off(
     length = re.search(rb"Content-Length: (\d+)", head)
     assert length
     assert len(read) < int(length[1])
+
+
+async def test_who_takes_his_time_with_many_downloads_is_refused_more_and_shuts_nobody_out(api: Api, ada: User) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(DOWNLOADS_OF_ONE):
+            reader = await stack.enter_async_context(a_download(ada, "/export/csv?stream=true"))
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        refused = await ada.get("/export/csv")
+        refused.refused(503, "ERR_1008", "OverloadedError")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert (await ada.get("/applied")).status == 200
+        assert (await api.user().get("/export/csv?stream=true")).status == 200
+    await all_have_ended()
+    assert (await ada.get("/export/csv?stream=true&date_from=2027-01-01")).status == 200
 
 
 async def test_a_slow_client_gets_it_all(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
