@@ -1,6 +1,7 @@
 """Real servers for the tests: each started on first use, on a free port and in its own folder, stopped after all."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -83,6 +84,13 @@ def postgresql_url(postgresql_server: Running) -> Iterator[str]:
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/events.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"] if os.environ.get("EVERY_STORE") else ["postgresql"])
+def deployed_store_url(request: pytest.FixtureRequest) -> str:
+    """An empty event store, of the kind that a deployment has; of each kind with EVERY_STORE=1."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

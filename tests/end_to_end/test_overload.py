@@ -18,12 +18,12 @@ REFUSED_MS = 2_000  # on a machine that other tests keep busy; `make bench` tell
 
 @pytest.mark.timeout(240)
 async def test_ten_times_the_callers(
-    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, event_store_url: str
+    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, deployed_store_url: str
 ) -> None:
     service = Service.on(
-        tmp_path, mongodb=mongodb_uri, database=mongo_database, rabbitmq=rabbitmq_url, event_store=event_store_url
+        tmp_path, mongodb=mongodb_uri, database=mongo_database, rabbitmq=rabbitmq_url, event_store=deployed_store_url
     )
-    async with service.running() as client, open_event_log(event_store_url) as event_store:
+    async with service.running() as client, open_event_log(deployed_store_url) as event_store:
         await in_own_process(orders(client, 200))
         seen = await in_own_process(orders(client, ANSWERS, connections=CALLERS, patient=True))
         taken = 200 + seen.done - seen.refused

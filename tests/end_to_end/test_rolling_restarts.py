@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300 + 60 * ROUNDS)
 
 @pytest.fixture
 async def replicas(
-    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, event_store_url: str
+    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, deployed_store_url: str
 ) -> AsyncIterator[Replicas]:
     """None but the sandbox portal runs yet."""
     service = Service.on(
@@ -27,7 +27,7 @@ async def replicas(
         mongodb=mongodb_uri,
         database=mongo_database,
         rabbitmq=rabbitmq_url,
-        event_store=event_store_url,
+        event_store=deployed_store_url,
         READ_WAIT_SECONDS="10",  # a standby projector takes over within a second, but this machine may be busy
     )
     async with service.ending(), Client(service.url, service.sandbox_url) as client:

@@ -29,14 +29,19 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def service(
-    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, event_store_url: str, receiver: Receiver
+    tmp_path: Path,
+    mongodb_uri: str,
+    mongo_database: str,
+    rabbitmq_url: str,
+    deployed_store_url: str,
+    receiver: Receiver,
 ) -> Service:
     return Service.on(
         tmp_path,
         mongodb=mongodb_uri,
         database=mongo_database,
         rabbitmq=rabbitmq_url,
-        event_store=event_store_url,
+        event_store=deployed_store_url,
         TRACING_ENABLED="true",
         TRACING_EXPORTER="otlp",
         OTLP_ENDPOINT=receiver.url,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 60  # `.ci/run` runs 1,000, and whoever wants to know 100,000
+SEEDS = 20  # `.ci/run` runs 1,000, and whoever wants to know 100,000
 
 
 def simulated(*arguments: str) -> tuple[int, str]:
@@ -24,7 +24,7 @@ def simulated(*arguments: str) -> tuple[int, str]:
 def test_no_promise_is_broken() -> None:
     code, told = simulated("--seeds", str(SEEDS))
     assert (code, "seed " in told) == (0, False), told
-    assert re.search(rf"^{SEEDS} seeds, \d\d+ applications, [\d,]{{6,}} steps in \d+ s: 0 broke", told, re.MULTILINE)
+    assert re.search(rf"^{SEEDS} seeds, \d\d+ applications, [\d,]{{5,}} steps in \d+ s: 0 broke", told, re.MULTILINE)
 
 
 def test_a_seed_replays_exactly() -> None:
