@@ -118,6 +118,11 @@ class Holdings:
         active.lease, active.kept, active.stopped = advance.after, True, advance.stopped
         self._rests.pop(active.lease.build, None)
 
+    def gone_live(self, active: Active) -> None:
+        """It is read from now on, so its parked streams count."""
+        active.live = True
+        _count_parked(active.lease)
+
     def forget(self) -> None:
         """After trouble: what we hold, and how far it is, is asked anew."""
         self._active.clear()

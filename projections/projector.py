@@ -185,7 +185,7 @@ class Projector:
         for active in self._holdings.of(group):
             if head is not None and not active.live and active.lease.position >= head:
                 await self._view.go_live(active.lease.build)
-                active.live = True
+                self._holdings.gone_live(active)
         return bool(events)
 
     async def _commit_group(self, group: Sequence[Active], events: Events) -> None:
