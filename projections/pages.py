@@ -134,19 +134,29 @@ def shows(filters: Filters, entry: Mapping[str, Any]) -> bool:
 
 def cursor_of(entry: Mapping[str, Any]) -> str:
     """Where the next page goes on."""
-    return base64.urlsafe_b64encode(orjson.dumps({"id": entry["_id"], "order": entry["order"]})).decode().rstrip("=")
+    return cursor_text({"id": entry["_id"], "order": entry["order"]})
 
 
 def order_in(cursor: str) -> str:
     """The order of the last entry of the page before. Raises BadCursor."""
-    try:
-        content = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        order, _ = content["order"], content["id"]
-    except (ValueError, binascii.Error, TypeError, KeyError):
-        raise BadCursor from None
+    order, _ = cursor_fields(cursor, "order", "id")
     if not isinstance(order, str) or not ORDER.fullmatch(order):
         raise BadCursor
     return order
+
+
+def cursor_text(content: Mapping[str, Any]) -> str:
+    """What a cursor holds, in characters that need no escape in an address."""
+    return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
+
+
+def cursor_fields(text: str, *names: str) -> Sequence[Any]:
+    """What a cursor says of these. Raises BadCursor."""
+    try:
+        content = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        return [content[name] for name in names]
+    except (ValueError, binascii.Error, TypeError, KeyError):
+        raise BadCursor from None
 
 
 def index_of(filters: Filters) -> str:

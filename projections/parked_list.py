@@ -1,15 +1,11 @@
 """The streams that wait for an operator in the live builds, newest first, page by page (contract http.md 15)."""
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import orjson
-
 from infra.mongo import Mongo, mongo_errors
-from projections.pages import BadCursor
+from projections.pages import BadCursor, cursor_fields, cursor_text
 from projections.parked import PREFIX
 from projections.read_model import Document
 from projections.view import BuildName
@@ -33,19 +29,14 @@ class Cursor:
     @classmethod
     def read(cls, text: str) -> Self:
         """Raises BadCursor."""
-        try:
-            content = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-            position, projection, stream = content["position"], content["projection"], content["id"]
-        except (ValueError, binascii.Error, TypeError, KeyError):
-            raise BadCursor from None
+        position, projection, stream = cursor_fields(text, "position", "projection", "id")
         if type(position) is not int or not isinstance(projection, str) or not 0 <= position < 2**63:
             raise BadCursor
         return cls(position, projection, stream)
 
     @property
     def text(self) -> str:
-        content = {"id": self.stream, "position": self.position, "projection": self.projection}
-        return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
+        return cursor_text({"id": self.stream, "position": self.position, "projection": self.projection})
 
     def older(self, projection: str) -> Document:
         """What of a read model comes after it. An event is parked in several by the order of their names."""

@@ -1,7 +1,9 @@
 """How a command ends: its exit codes (contract cli.md 3), and readable lines on stderr instead of a traceback."""
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 DONE = 0
 FAILED = 1  # refused to run, or halted for a reason that starting it again would not change
@@ -33,3 +35,14 @@ def first_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What keeps the file from being written is told in one line; a reader who has gone is no such thing."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from tests.api import User
+from tests.chaos.histories import STATUSES
 from tests.end_to_end.load import Ledger, load, reached
 from tests.end_to_end.service import Client, Service, token, until
 from tests.streams import Event, event_stream
@@ -25,14 +26,6 @@ LONG = DISCONNECTS > 100
 USERS = ("ada", "bob", "eve", "joe")
 KILLS = max(2, DISCONNECTS // 50)
 SEEN_AT_MOST = 5  # events of a visit
-TELLS = {
-    "application.submitted": "pending",
-    "application.processing_started": "processing",
-    "application.succeeded": "success",
-    "application.failed": "failed",
-    "application.retry_requested": "pending",
-    "application.cancelled": "cancelled",
-}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"] if LONG else ["sqlite"])
@@ -137,8 +130,8 @@ def _told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
     told = []
     for event in events:
         repeated = event["type"] == "application.processing_started" and event["data"]["previous"] == "processing"
-        if event["type"] in TELLS and not repeated:
-            told.append((str(event["position"]), TELLS[event["type"]]))
+        if event["type"] in STATUSES and not repeated:
+            told.append((str(event["position"]), STATUSES[event["type"]]))
     return told
 
 

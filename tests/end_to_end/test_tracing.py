@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,24 +28,29 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def service(
-    tmp_path: Path,
-    mongodb_uri: str,
-    mongo_database: str,
-    rabbitmq_url: str,
-    deployed_store_url: str,
-    receiver: Receiver,
-) -> Service:
-    return Service.on(
-        tmp_path,
-        mongodb=mongodb_uri,
-        database=mongo_database,
-        rabbitmq=rabbitmq_url,
-        event_store=deployed_store_url,
-        TRACING_ENABLED="true",
-        TRACING_EXPORTER="otlp",
-        OTLP_ENDPOINT=receiver.url,
-    )
+def traced_to(
+    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str
+) -> Callable[[str, str], Service]:
+    """A service on that event store, which sends its spans to that address."""
+
+    def make(event_store: str, receiver: str) -> Service:
+        return Service.on(
+            tmp_path,
+            mongodb=mongodb_uri,
+            database=mongo_database,
+            rabbitmq=rabbitmq_url,
+            event_store=event_store,
+            TRACING_ENABLED="true",
+            TRACING_EXPORTER="otlp",
+            OTLP_ENDPOINT=receiver,
+        )
+
+    return make
+
+
+@pytest.fixture
+def service(traced_to: Callable[[str, str], Service], deployed_store_url: str, receiver: Receiver) -> Service:
+    return traced_to(deployed_store_url, receiver.url)
 
 
 @pytest.fixture
@@ -228,19 +233,10 @@ def a_receiver_that_is(trouble: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("trouble", ["away", "half-way dead", "refusing", "slow"])
 async def test_a_receiver_in_trouble_disturbs_nobody(
-    trouble: str, tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, sqlite_url: str
+    trouble: str, traced_to: Callable[[str, str], Service], sqlite_url: str
 ) -> None:
     with a_receiver_that_is(trouble) as url:
-        service = Service.on(
-            tmp_path,
-            mongodb=mongodb_uri,
-            database=mongo_database,
-            rabbitmq=rabbitmq_url,
-            event_store=sqlite_url,
-            TRACING_ENABLED="true",
-            TRACING_EXPORTER="otlp",
-            OTLP_ENDPOINT=url,
-        )
+        service = traced_to(sqlite_url, url)
         async with service.running() as client:
             seconds = [await seconds_of(client.submit(f"Baker {number}")) for number in range(100)]
             assert sorted(seconds)[90] < 2.0
@@ -261,20 +257,9 @@ async def seconds_of(submission: Awaitable[str]) -> float:
     return time.perf_counter() - began
 
 
-async def test_a_receiver_that_comes_late_is_found(
-    tmp_path: Path, mongodb_uri: str, mongo_database: str, rabbitmq_url: str, sqlite_url: str
-) -> None:
+async def test_a_receiver_that_comes_late_is_found(traced_to: Callable[[str, str], Service], sqlite_url: str) -> None:
     port = free_port()
-    service = Service.on(
-        tmp_path,
-        mongodb=mongodb_uri,
-        database=mongo_database,
-        rabbitmq=rabbitmq_url,
-        event_store=sqlite_url,
-        TRACING_ENABLED="true",
-        TRACING_EXPORTER="otlp",
-        OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
-    )
+    service = traced_to(sqlite_url, f"http://127.0.0.1:{port}")
     async with service.running("api", "projector") as client:
         await client.submit("Baker")
         with receiving(port=port) as receiver:

@@ -8,7 +8,6 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ import orjson
 from api.cli.audit.jsonl import EVENT, End, Header, checkpoint_line, event_line, read_event
 from api.cli.audit.log import BEFORE_ALL, events_of
 from api.cli.client.output import plain, write
-from api.cli.ending import CommandFailed
+from api.cli.ending import CommandFailed, writing
 from api.cli.progress import bar
 from infra.checkpoints import Line
 from infra.log_database import LogAdapter, StoredAt
@@ -43,7 +42,7 @@ def export_to_stdout(log: LogAdapter, header: Header, lines: list[Line]) -> None
 def export_to_file(log: LogAdapter, header: Header, lines: list[Line], path: Path) -> tuple[Part, bool]:
     """How much it is, and whether it went on with what was there. Raises CommandFailed for what cannot be written."""
     part = path.with_name(f"{path.name}.part")
-    with _told(path):
+    with writing(path):
         if path.exists() and not path.is_file():
             raise CommandFailed(f"{path} cannot be written: it is no ordinary file")
         with part.open("ab+") as file:
@@ -130,13 +129,3 @@ def over(lines: Iterable[Line], begin: int, until: int) -> Iterator[Line]:
             position = until
         if begin <= position <= until:
             yield line
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from api.cli.client.output import write
-from api.cli.ending import CommandFailed
+from api.cli.ending import CommandFailed, writing
 
 if TYPE_CHECKING:
     from api.cli.client.connection import Download
@@ -45,7 +45,7 @@ def to_file(download: "Download", file: BinaryIO) -> int:
 @contextmanager
 def written_when_complete(path: Path) -> Iterator[BinaryIO]:
     """A file to write. Leaving without an error gives it its name. Raises CommandFailed."""
-    with _told(path):
+    with writing(path):
         real, mode = _place(path)
         if mode is not None and not stat.S_ISREG(mode):
             beside, opened = None, os.open(real, os.O_WRONLY)
@@ -53,7 +53,7 @@ def written_when_complete(path: Path) -> Iterator[BinaryIO]:
             beside = real.with_name(f".app-manager-{secrets.token_hex(4)}.part")
             opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PLAIN_MODE)
     try:
-        with _told(path), os.fdopen(opened, "wb") as file:
+        with writing(path), os.fdopen(opened, "wb") as file:
             yield file
             file.flush()
             if beside is not None:
@@ -78,16 +78,6 @@ def _place(path: Path) -> tuple[Path, int | None]:
     if not os.access(real, os.W_OK):
         raise PermissionError(13, os.strerror(13))
     return real, mode
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
 
 
 @contextmanager
