@@ -241,7 +241,8 @@ class Projector:
 
     def _span(self, group: Sequence[Active], events: Events) -> AbstractContextManager[Span]:
         """A batch follows from what caused its events: then they can be read. A rebuild is nobody's doing."""
-        causes = (one.metadata.cause.traceparent for one in events if any(active.live for active in group))
+        read = any(active.live for active in group)
+        causes = (one.metadata.cause.traceparent for one in (events if read else ()))
         told = {"app_manager.builds": len(group), "app_manager.events": len(events)}
         return tracing.followed("project", causes, told)
 
