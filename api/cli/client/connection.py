@@ -7,9 +7,10 @@ Ctrl-C ends wherever it is. Nothing is sent twice. Redirections are not followed
 import asyncio
 import os
 import ssl
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -57,7 +58,7 @@ class Download:
 
     def chunks(self) -> Iterator[bytes]:
         """Raises CommandFailed when it ends before it is complete."""
-        while chunk := self._api.run(self._response.content.readany()):
+        while chunk := self._api.run(self._response.content.readany):
             yield chunk
 
 
@@ -85,12 +86,12 @@ class Api:
 
     def get(self, path: str, query: Query | None = None, *, also: int | None = None) -> Answer:
         """`also`: a status of 400 or more that is an answer, too. Raises CommandFailed, ApiError."""
-        return self.run(self._ask("GET", path, query, also))
+        return self.run(partial(self._ask, "GET", path, query, also))
 
     def change(self, method: str, path: str, query: Query | None = None) -> Answer:
         """Raises CommandFailed, ApiError."""
         try:
-            return self.run(self._ask(method, path, query, None))
+            return self.run(partial(self._ask, method, path, query, None))
         except _Silent as error:
             raise CommandFailed(f"{error}; it may have been done all the same") from None
 
@@ -98,20 +99,22 @@ class Api:
     def download(self, path: str, query: Query, content_type: str) -> Iterator[Download]:
         """The time limit is for each part, not for the whole. Raises CommandFailed, ApiError."""
         limit = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=self._timeout)
-        response = self.run(self._open("GET", path, query, limit))
+        response = self.run(partial(self._open, "GET", path, query, limit))
         try:
             if response.status >= 300:
-                raise error_of(self._url, response, self.run(_whole(response)), has_token=self._token is not None)
+                raise error_of(
+                    self._url, response, self.run(partial(_whole, response)), has_token=self._token is not None
+                )
             if response.content_type != content_type:
                 raise CommandFailed(f"{self._url} answered something that is no export: is it the right address?")
             yield Download(self, response)
         finally:
             response.close()
 
-    def run(self, step: Coroutine[Any, Any, T]) -> T:
+    def run(self, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Waits for a step. Raises CommandFailed for whatever a network can do."""
         try:
-            return self._run(step)
+            return self._signals.run(self._runner, step)
         except TimeoutError:
             told = f"no answer from {self._url} within {self._timeout:g} s ({API_TIMEOUT.variable})"
             raise _Silent(told) from None
@@ -121,12 +124,6 @@ class Api:
             raise _Silent(f"{self._url} broke the connection off before its answer was complete") from None
         except aiohttp.ClientError as error:
             raise CommandFailed(f"{self._url} does not answer as a web server does ({type(error).__name__})") from None
-
-    def _run(self, step: Coroutine[Any, Any, T]) -> T:
-        try:
-            return self._runner.run(self._signals.waiting(step))
-        finally:
-            self._signals.raise_any()
 
     async def _ask(self, method: str, path: str, query: Query | None, also: int | None) -> Answer:
         response = await self._open(method, path, query, aiohttp.ClientTimeout(total=self._timeout))

@@ -1,13 +1,14 @@
 """Ctrl-C, SIGTERM and a closed terminal: they end a command where it stands, after it has cleaned up.
 
-Only inside the event loop they must not be raised: libraries there take whatever is raised for an error of the network.
-What is waited for is cancelled instead, and the signal told when the loop has ended.
+Only while the event loop runs they must not be raised: libraries there take whatever is raised for an error of the
+network, and a task that has not begun would be left behind. What is waited for is cancelled instead, and the signal
+raised when the loop has ended.
 """
 
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
@@ -22,9 +23,10 @@ _HEARD = {
 
 
 class Signals:
-    """Those that have come. `raise_any` raises KeyboardInterrupt, or SystemExit with the exit code that shells give."""
+    """Those that have come. They raise KeyboardInterrupt, or SystemExit with the exit code that shells give."""
 
     def __init__(self) -> None:
+        self._is_looping = False
         self._waiting: asyncio.Task[Any] | None = None
         self._came: int | None = None
 
@@ -41,24 +43,31 @@ class Signals:
             for number, usual in before.items():
                 signal.signal(number, usual)
 
-    async def waiting(self, step: Coroutine[Any, Any, T]) -> T:
-        """A step of the loop, which a signal cancels."""
-        self._waiting = asyncio.current_task()
-        return await step
+    def run(self, runner: asyncio.Runner, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """A step of the loop, which a signal cancels. It is made inside, so that none is made and then not run."""
+        self._is_looping = True
+        try:
+            return runner.run(self._cancelled_by_any(step))
+        finally:
+            self._is_looping = False
+            if self._came is not None:
+                _raise(self._came)
 
-    def raise_any(self) -> None:
-        """To be called when the loop has ended, however it did."""
-        self._waiting = None
-        if self._came is not None:
-            _raise(self._came)
+    async def _cancelled_by_any(self, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._waiting = asyncio.current_task()
+        try:
+            if self._came is not None:
+                raise asyncio.CancelledError
+            return await step()
+        finally:
+            self._waiting = None
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        waiting, again = self._waiting, self._came is not None
-        self._came = number
-        if waiting is None or again:
+        is_second, self._came = self._came is not None, number
+        if not self._is_looping or is_second:
             _raise(number)
-        else:
-            waiting.get_loop().call_soon_threadsafe(waiting.cancel)
+        elif self._waiting is not None:
+            self._waiting.get_loop().call_soon_threadsafe(self._waiting.cancel)
 
 
 def _raise(number: int) -> None:

@@ -1,0 +1,73 @@
+"""A signal at any line of a step of the loop: it is told when the loop has ended, and nothing is left behind."""
+
+import asyncio
+import itertools
+import signal
+import sys
+from types import FrameType
+
+import pytest
+
+from api.cli.client.signals import Signals
+
+pytestmark = [
+    pytest.mark.filterwarnings("error::RuntimeWarning"),
+    pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+class AtLine:
+    """Sends Ctrl-C at the nth line that runs inside `Signals.run`, the library's included."""
+
+    def __init__(self, line: int) -> None:
+        self._left = line
+        self.was_sent = False
+
+    def __call__(self, frame: FrameType, event: str, _value: object) -> "AtLine":
+        if event == "line" and not self.was_sent:
+            self._left -= 1
+            if self._left < 0:
+                self.was_sent = True
+                signal.raise_signal(signal.SIGINT)
+        return self
+
+
+def answered(line: int) -> tuple[bool, str | None, bool]:
+    """Whether the signal was sent, what a step told, and whether the command was interrupted."""
+    signals, at_line, told, was_raised = Signals(), AtLine(line), None, False
+    with asyncio.Runner() as runner, signals.heard():
+        runner.run(asyncio.sleep(0))
+        try:
+            sys.settrace(at_line)
+            told = signals.run(runner, lambda: asyncio.sleep(0.001, "told"))
+        except KeyboardInterrupt:
+            was_raised = True
+        finally:
+            sys.settrace(None)
+        assert asyncio.all_tasks(runner.get_loop()) == set()
+    return at_line.was_sent, told, was_raised
+
+
+def test_a_signal_at_any_line_ends_the_command_and_leaves_nothing_behind() -> None:
+    tracing = sys.gettrace()
+    try:
+        lines = [answered(line) for line in itertools.takewhile(lambda line: answered(line)[0], itertools.count())]
+    finally:
+        sys.settrace(tracing)
+    assert len(lines) > 50
+    assert {(told, was_raised) for _, told, was_raised in lines} == {(None, True)}
+
+
+def test_a_second_one_ends_what_does_not_let_itself_be_cancelled() -> None:
+    async def stubborn() -> None:
+        asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        while True:
+            try:
+                await asyncio.sleep(0.2)
+            except asyncio.CancelledError:
+                continue
+
+    signals = Signals()
+    with signals.heard(), pytest.raises(KeyboardInterrupt):
+        signals.run(asyncio.Runner(), stubborn)
