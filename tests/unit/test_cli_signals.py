@@ -32,30 +32,39 @@ class AtLine:
         return self
 
 
-def answered(line: int) -> tuple[bool, str | None, bool]:
-    """Whether the signal was sent, what a step told, and whether the command was interrupted."""
-    signals, at_line, told, was_raised = Signals(), AtLine(line), None, False
+def interrupted(line: int) -> tuple[bool, bool, bool]:
+    """Whether the signal was sent, whether the step came to its end, and whether the command was interrupted."""
+    signals, at_line, was_raised, ended = Signals(), AtLine(line), False, False
+
+    async def step() -> None:
+        nonlocal ended
+        await asyncio.sleep(0.001)
+        ended = True
+
     with asyncio.Runner() as runner, signals.heard():
         runner.run(asyncio.sleep(0))
         try:
             sys.settrace(at_line)
-            told = signals.run(runner, lambda: asyncio.sleep(0.001, "told"))
+            signals.run(runner, step)
         except KeyboardInterrupt:
             was_raised = True
         finally:
             sys.settrace(None)
         assert asyncio.all_tasks(runner.get_loop()) == set()
-    return at_line.was_sent, told, was_raised
+    return at_line.was_sent, ended, was_raised
 
 
 def test_a_signal_at_any_line_ends_the_command_and_leaves_nothing_behind() -> None:
     tracing = sys.gettrace()
     try:
-        lines = [answered(line) for line in itertools.takewhile(lambda line: answered(line)[0], itertools.count())]
+        lines = list(itertools.takewhile(lambda line: line[0], map(interrupted, itertools.count())))
     finally:
         sys.settrace(tracing)
+    ended = [step_ended for _, step_ended, _ in lines]
     assert len(lines) > 50
-    assert {(told, was_raised) for _, told, was_raised in lines} == {(None, True)}
+    assert all(was_raised for *_, was_raised in lines)
+    assert (ended[0], ended[-1]) == (False, True)
+    assert ended == sorted(ended)  # what comes before its end keeps it from it
 
 
 def test_a_second_one_ends_what_does_not_let_itself_be_cancelled() -> None:
