@@ -8,6 +8,8 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # What the image's wheels are made with: ours, and that of the one package that is there as source only.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
+# In the order of pytest's testpaths, in which the longest come first: else the last file is waited for by two idle ones.
+SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Minutes each, on services of their own that are killed, restarted or starved.
 LONG := tests/chaos/test_short.py tests/component/test_many_writers.py tests/simulation/test_planted.py \
 	$(addprefix tests/end_to_end/test_,metrics_move.py mongodb_away.py network_faults.py overload.py \
@@ -25,10 +27,10 @@ run: $(READY) ## The service with its servers on this machine, and a demo; Ctrl-
 	$(BIN)/app-manager up --demo $(ARGS)
 
 test: $(READY) ## All tests, on real servers; ARGS="tests/unit -k retry" for some
-	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest $(SPREAD) $(ARGS)
 
 test-short: $(READY) ## All tests but the longest ones
-	TAMPERINGS=20 $(BIN)/pytest --numprocesses 3 --dist loadfile $(addprefix --ignore=,$(LONG)) $(ARGS)
+	TAMPERINGS=20 $(BIN)/pytest $(SPREAD) $(addprefix --ignore=,$(LONG)) $(ARGS)
 
 simulate: $(READY) ## The core, run over fakes that fail, from SEEDS seeds (SEED=n: one of them, told); 1,000 take a minute or two
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -29,6 +29,7 @@ LOCK_TIMEOUT_SECONDS = 5
 LOCK_POLL_SECONDS = 0.0005
 CLOSE_SECONDS = 6.0  # longer than the lock is waited for
 WATCH_POLL_SECONDS = 0.004
+OWNERS_ONLY = 0o600  # people's job hunts; SQLite gives the files beside it the same
 SELECT = "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events"
 SELECT_AFTER = (
     "SELECT position, originator_id, originator_version, topic, state FROM ("
@@ -122,7 +123,7 @@ class _Users:
 
 
 class SqliteLog:
-    """`LogAdapter` over one file; `path` and its folder are made when missing."""
+    """`LogAdapter` over one file; `path` and its folder are made when missing; the file is read by its owner only."""
 
     pause_after_commit = 0.001
 
@@ -134,8 +135,10 @@ class SqliteLog:
         with _store_errors():
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
+                if not self._path.exists():
+                    self._path.touch(OWNERS_ONLY)
             except OSError as error:
-                raise StoreUnavailable("The event store's folder cannot be made") from error
+                raise StoreUnavailable("The event store's folder or file cannot be made") from error
             self._writer = _recorder(self._path, _Writers, 1)  # a pool of its own: readers never wait behind it
             self._reader = _recorder(self._path, _Pool, self._pool_size)
             self._create_tables()

@@ -3,7 +3,7 @@
 An entry is never removed: cancelling or retrying the application leaves what was applied.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from domain.application_events import (
     ApplicationCancelled,
@@ -31,7 +31,7 @@ NAME, VERSION, SPANS_STREAMS = "applied", 1, False
 INDEXES = entries.INDEXES
 
 
-def touches(recorded: RecordedEvent) -> Iterable[str]:
+def touches(recorded: RecordedEvent) -> Collection[str]:
     match recorded.event:
         case JobApplied(position=position):
             return (entries.entry_key(recorded, position),)

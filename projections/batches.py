@@ -6,7 +6,7 @@ comes late changes the counts of a completed batch, and not when it was complete
 so that a list of batches need not read those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -48,7 +48,7 @@ STEPS = ProcessingStarted | ApplicationSucceeded | ApplicationFailed | Applicati
 OPEN = (Status.PENDING.value, Status.PROCESSING.value)
 
 
-def touches(recorded: RecordedEvent) -> Iterable[str]:
+def touches(recorded: RecordedEvent) -> Collection[str]:
     if isinstance(recorded.event, BatchSubmitted):
         return (recorded.stream_id.hex,)
     if isinstance(recorded.event, STEPS) and recorded.owner.batch_id is not None:

@@ -3,7 +3,7 @@
 An entry leaves when a retry opens its job again, or when the portal has the job after all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from domain.application_events import (
     ApplicationCancelled,
@@ -31,7 +31,7 @@ NAME, VERSION, SPANS_STREAMS = "failed", 1, False
 INDEXES = entries.INDEXES
 
 
-def touches(recorded: RecordedEvent) -> Iterable[str]:
+def touches(recorded: RecordedEvent) -> Collection[str]:
     match recorded.event:
         case JobFailed(position=position) | JobApplied(position=position, was_failed=True):
             return (entries.entry_key(recorded, position),)

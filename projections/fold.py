@@ -1,10 +1,10 @@
 """Folds a batch of events into at most one write for each document. Pure: the store is read before, written after."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from domain.event import RecordedEvent
+from domain.event import Event, RecordedEvent
 from projections.decisions import Decisions, FreedEvent, decision_of, freed_by, origin_of
 from projections.parked import Poison, parked_document, parked_id
 from projections.read_model import Document, ReadModel, UnknownEvent
@@ -42,7 +42,10 @@ def place_of(recorded: RecordedEvent) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events for one build. `ids` are the documents that they may change, in the order of their first event."""
+    """Events for one build. `ids` are the documents that they may change, in the order of their first event.
+
+    `steps`: what is done with them. Of those that change no document one of each kind is left, in case it is unknown.
+    """
 
     model: ReadModel
     lease: Lease
@@ -62,16 +65,23 @@ class Batch:
     ) -> "Batch":
         """`poisons` are those known in these events. Raises Poison for another one."""
         if lease.parked or poisons or known.decisions or known.streams is not None:
-            steps = list(_steps(model, lease, events, poisons, known))
+            steps = _steps(model, lease, events, poisons, known)
         else:
-            steps = [(Step.APPLY, recorded) for recorded in events]
+            steps = ((Step.APPLY, recorded) for recorded in events)
         ids: dict[str, None] = {}
+        applied: set[type[Event]] = set()  # kinds of events, which a read model knows or does not
+        done: list[tuple[Step, RecordedEvent]] = []
         for step, recorded in steps:
-            if step is Step.APPLY:
-                ids.update(dict.fromkeys(_touched(model, recorded)))
-            else:
+            if step is not Step.APPLY:
                 ids[parked_id(_stream_of(step, recorded))] = None
-        return cls(model, lease, events, steps, poisons, list(ids))
+            elif touched := _touched(model, recorded):
+                ids.update(dict.fromkeys(touched))
+            elif type(recorded.event) in applied:
+                continue
+            else:
+                applied.add(type(recorded.event))
+            done.append((step, recorded))
+        return cls(model, lease, events, done, poisons, list(ids))
 
     @property
     def freed(self) -> Sequence[FreedEvent]:
@@ -140,9 +150,9 @@ def _stream_of(step: Step, recorded: RecordedEvent) -> str:
     return recorded.stream_id.hex if decision is None else decision.stream
 
 
-def _touched(model: ReadModel, recorded: RecordedEvent) -> Sequence[str]:
+def _touched(model: ReadModel, recorded: RecordedEvent) -> Collection[str]:
     try:
-        return list(model.touches(recorded))
+        return model.touches(recorded)
     except (UnknownEvent, MemoryError):
         raise
     except Exception as error:

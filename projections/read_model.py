@@ -4,7 +4,7 @@ A read model folds events into documents. It is pure (no clock, no I/O, no rando
 bytes. A change of what its documents hold is a new VERSION, which is built beside the old one (design 6).
 """
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from pymongo import IndexModel
@@ -30,7 +30,7 @@ class ReadModel(Protocol):
     INDEXES: Sequence[IndexModel]
     SPANS_STREAMS: bool  # a document takes events of many streams: a poison event stops the model, it parks no stream
 
-    def touches(self, recorded: RecordedEvent) -> Iterable[str]:
+    def touches(self, recorded: RecordedEvent) -> Collection[str]:
         """Ids of the documents that `apply` changes, so that a batch loads them with one query."""
 
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:

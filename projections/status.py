@@ -8,7 +8,7 @@ The other is written once: the names of its first jobs, and those of all of them
 of the list. They may be many, so what changes does not carry them along.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -62,7 +62,7 @@ NAMES = ("title", "company_name", "portal")
 OTHERS = BatchSubmitted | BatchCancelled | KeyUsed | MessageRejected | StreamRetried | EventSkipped
 
 
-def touches(recorded: RecordedEvent) -> Iterable[str]:
+def touches(recorded: RecordedEvent) -> Collection[str]:
     key = recorded.stream_id.hex
     if isinstance(recorded.event, ApplicationSubmitted):
         return (key, jobs_key(key))

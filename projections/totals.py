@@ -5,8 +5,9 @@ One document a counter, gone when it is zero: the applications in each status; e
 name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 from pymongo import ASCENDING, IndexModel
@@ -46,11 +47,15 @@ INDEXES: Sequence[IndexModel] = [
 ]
 
 APPLICATIONS, BATCHES = "applications", "batches"
+CACHED = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A counter goes up or down by one, and a part of it with it. What a user's counter counts is its `list`."""
+    """A counter goes up or down by one, and a part of it with it. What a user's counter counts is its `list`.
+
+    Those of a user are asked for again and again, so the newest are kept: nobody may change their labels.
+    """
 
     key: str
     by: int
@@ -67,7 +72,7 @@ MORE = {status: Step(_key("status", status.value), 1, {"status": status.value}) 
 LESS = {status: Step(_key("status", status.value), -1, {"status": status.value}) for status in Status}
 
 
-def touches(recorded: RecordedEvent) -> Iterable[str]:
+def touches(recorded: RecordedEvent) -> Collection[str]:
     return {step.key for step in _steps(recorded)}
 
 
@@ -106,7 +111,7 @@ def entries_key(kind: str, user_id: str) -> str:
 def _steps(recorded: RecordedEvent) -> Sequence[Step]:  # noqa: PLR0911  one arm for each event
     match recorded.event:
         case ApplicationSubmitted():
-            return [MORE[Status.PENDING], _of_user(recorded, Status.PENDING, 1)]
+            return [MORE[Status.PENDING], _of_user(recorded.owner.user_id, Status.PENDING, 1)]
         case ProcessingStarted(previous=previous):
             return _moved(recorded, previous, Status.PROCESSING)
         case ApplicationSucceeded(previous=previous):
@@ -116,13 +121,15 @@ def _steps(recorded: RecordedEvent) -> Sequence[Step]:  # noqa: PLR0911  one arm
         case ApplicationCancelled():
             return _moved(recorded, Status.PENDING, Status.CANCELLED)
         case RetryRequested(reopened=reopened):
-            gone = [step for job in reopened for step in _entries(recorded, "failed", job.portal, -1)]
+            user_id = recorded.owner.user_id
+            gone = (step for job in reopened for step in _entries(user_id, "failed", job.portal, -1))
             return [*_moved(recorded, Status.FAILED, Status.PENDING), *gone]
         case JobApplied(job=job, was_failed=was_failed):
-            gone = _entries(recorded, "failed", job.portal, -1) if was_failed else []
-            return [*gone, *_entries(recorded, "applied", job.portal, 1)]
+            user_id = recorded.owner.user_id
+            no_longer = _entries(user_id, "failed", job.portal, -1) if was_failed else ()
+            return [*no_longer, *_entries(user_id, "applied", job.portal, 1)]
         case JobFailed(job=job):
-            return _entries(recorded, "failed", job.portal, 1)
+            return _entries(recorded.owner.user_id, "failed", job.portal, 1)
         case DocumentsWritten() | JobAttempted() | RetryScheduled() | Requeued():
             return []
         case BatchSubmitted():
@@ -140,19 +147,24 @@ def _moved(recorded: RecordedEvent, previous: Status, status: Status) -> list[St
     if previous is status:
         return []
     # up before down: at zero the counter would be gone, with its other parts
-    return [LESS[previous], MORE[status], _of_user(recorded, status, 1), _of_user(recorded, previous, -1)]
+    return [
+        LESS[previous],
+        MORE[status],
+        _of_user(recorded.owner.user_id, status, 1),
+        _of_user(recorded.owner.user_id, previous, -1),
+    ]
 
 
-def _of_user(recorded: RecordedEvent, status: Status, by: int) -> Step:
-    user_id = recorded.owner.user_id
+@lru_cache(CACHED)
+def _of_user(user_id: str, status: Status, by: int) -> Step:
     return Step(applications_key(user_id), by, {"list": APPLICATIONS, "user_id": user_id}, status.value)
 
 
-def _entries(recorded: RecordedEvent, kind: str, portal: str | None, by: int) -> list[Step]:
-    user_id = recorded.owner.user_id
+@lru_cache(CACHED)
+def _entries(user_id: str, kind: str, portal: str | None, by: int) -> Sequence[Step]:
     labels = {"list": kind, "user_id": user_id}
     steps = [Step(entries_key(kind, user_id), by, labels)]
     if portal is not None:
         named = {**labels, "portal": portal, "portal_folded": folded(portal)}
         steps.append(Step(_key("entries", kind, user_id, portal), by, named))
-    return steps
+    return tuple(steps)

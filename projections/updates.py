@@ -11,7 +11,7 @@ document a batch with what its items are so far; it is no message and has no use
 first, so that an item that waits for an operator holds up neither the others nor their batch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
@@ -68,7 +68,7 @@ def _id(recorded: RecordedEvent, number: int) -> str:
     return update_id(recorded.position, earlier + number)
 
 
-def touches(recorded: RecordedEvent) -> Iterable[str]:
+def touches(recorded: RecordedEvent) -> Collection[str]:
     first = _id(recorded, FIRST)
     match recorded.event:
         case ProcessingStarted(previous=Status.PROCESSING):

@@ -1,7 +1,7 @@
 """A projector over a real database and a log in memory, turned by the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -177,7 +177,7 @@ class Picky:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def touches(self, recorded: RecordedEvent) -> Iterable[str]:
+    def touches(self, recorded: RecordedEvent) -> Collection[str]:
         return self.model.touches(recorded)
 
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:

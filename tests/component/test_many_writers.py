@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Counts:
     NAME, VERSION, SPANS_STREAMS = "counts", 1, False
     INDEXES: Sequence[IndexModel] = ()
 
-    def touches(self, recorded: RecordedEvent) -> Iterable[str]:
+    def touches(self, recorded: RecordedEvent) -> Collection[str]:
         return (recorded.stream_id.hex,)
 
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:

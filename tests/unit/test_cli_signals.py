@@ -1,6 +1,7 @@
 """A signal at any line of a step of the loop: it is told when the loop has ended, and nothing is left behind."""
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import sys
@@ -71,12 +72,10 @@ def test_a_second_one_ends_what_does_not_let_itself_be_cancelled() -> None:
     async def stubborn() -> None:
         asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        while True:
-            try:
-                await asyncio.sleep(0.2)
-            except asyncio.CancelledError:
-                continue
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
 
     signals = Signals()
-    with signals.heard(), pytest.raises(KeyboardInterrupt):
-        signals.run(asyncio.Runner(), stubborn)
+    with asyncio.Runner() as runner, signals.heard(), pytest.raises(KeyboardInterrupt):
+        signals.run(runner, stubborn)

@@ -1,6 +1,6 @@
 """Folding a batch of events: the same documents as one by one, at most one write each, and what a poison event does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from uuid import UUID
@@ -103,7 +103,7 @@ class Picky:
     INDEXES: Sequence[object] = ()
     SPANS_STREAMS: bool = False
 
-    def touches(self, recorded: RecordedEvent) -> Iterable[str]:
+    def touches(self, recorded: RecordedEvent) -> Collection[str]:
         return [recorded.stream_id.hex]
 
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:

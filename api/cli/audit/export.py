@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from api.cli.audit.jsonl import EVENT, End, Header, checkpoint_line, event_line, read_event
-from api.cli.audit.log import BEFORE_ALL, events_of
+from api.cli.audit.log import BEFORE_ALL, events_of, read_ahead
 from api.cli.client.output import plain, write
 from api.cli.ending import CommandFailed, writing
 from api.cli.progress import bar
@@ -91,7 +91,7 @@ def _export(log: LogAdapter, header: Header, lines: list[Line], part: Part, put:
     begin = BEFORE_ALL if header.from_ is None else header.from_ - 1
     wanted = _wanted(header)
     with bar("Export", until) as tell:
-        for events in events_of(log, begin if part.last is None else part.last, until):
+        for events in read_ahead(events_of(log, begin if part.last is None else part.last, until)):
             found = [event for event in events if wanted(event)]
             if found:
                 put(b"".join(event_line(*event) + b"\n" for event in found))

@@ -1,10 +1,11 @@
 """The event log as operators' commands read it: by its adapter, without the roles' machinery."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from api.cli.ending import CommandFailed
@@ -16,6 +17,8 @@ from infra.event_log import log_adapter
 from infra.log_database import LogAdapter, StoredAt
 from infra.log_times import position_at
 from infra.settings import Settings
+
+T = TypeVar("T")
 
 CONNECTIONS = 2
 BATCH = 1_000  # events
@@ -42,18 +45,23 @@ def opened_log(settings: Settings) -> Iterator[LogAdapter]:
 
 
 def events_of(adapter: LogAdapter, after: int, until: int) -> Iterator[Sequence[StoredAt]]:
-    """The events after one position up to another, in batches; the next one is read while the last is worked on."""
+    """The events after one position up to another, in batches."""
+    last = after
+    while last < until and (found := adapter.select_after(last, BATCH)):
+        last = found[-1][1]
+        events = found if last <= until else [event for event in found if event[1] <= until]
+        if events:
+            yield events
+
+
+def read_ahead(batches: Iterable[T]) -> Iterator[T]:
+    """The same; the next one is made in another thread while the last is worked on."""
+    source = iter(batches)
     with ThreadPoolExecutor(1, "audit") as reader:
-        reading = reader.submit(adapter.select_after, after, BATCH)
-        while found := reading.result():
-            last = found[-1][1]
-            if last < until:
-                reading = reader.submit(adapter.select_after, last, BATCH)
-                yield found
-            else:
-                if rest := [event for event in found if event[1] <= until]:
-                    yield rest
-                return
+        reading = reader.submit(next, source, None)
+        while (found := reading.result()) is not None:
+            reading = reader.submit(next, source, None)
+            yield found
 
 
 def stream_of(adapter: LogAdapter, text: str) -> Sequence[StoredAt]:

@@ -13,7 +13,7 @@ from api.cli.audit.chain import Chain, read_checkpoints
 from api.cli.audit.export import over
 from api.cli.audit.findings import Findings
 from api.cli.audit.jsonl import CHECKPOINT, END, End, Header, NoExport, read_checkpoint, read_event
-from api.cli.audit.log import BATCH
+from api.cli.audit.log import BATCH, read_ahead
 from api.cli.audit.verification import Verification
 from api.cli.audit.verify import Body, report
 from api.cli.ending import CommandFailed
@@ -40,7 +40,7 @@ def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line
         chain = Chain(checkpoints, findings, whole=whole) if header.without_gaps else None
         verification = Verification(findings, chain, from_start=header.without_gaps and whole)
         with rare_collections(), bar("Verify", end.events if end else 0) as tell:
-            for events in _events(file, findings):
+            for events in read_ahead(verification.chained(_events(file, findings))):
                 verification.add(events)
                 tell(verification.events)
     verification.end(complete=header.to is None)

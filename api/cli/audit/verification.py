@@ -1,6 +1,6 @@
 """What `audit verify` checks, event by event (contract cli.md 5): order, streams, schema, statuses, hash chain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
@@ -16,8 +16,9 @@ from infra.mapper import EventMapper
 
 @dataclass(slots=True)
 class Verification:
-    """Takes the whole log, or an export, in its order. Memory grows with the streams, not with the events.
+    """Takes the whole log, or an export, in its order, `chained` first.
 
+    Memory grows with the streams, not with the events.
     `from_start`: all streams are there from their beginning; else no life of one is looked at.
     """
 
@@ -33,9 +34,14 @@ class Verification:
     def streams(self) -> int:
         return len(self._lives)
 
+    def chained(self, batches: Iterable[Sequence[StoredAt]]) -> Iterator[Sequence[StoredAt]]:
+        """The same batches, held against the chain; that may be done in another thread than `add`."""
+        for events in batches:
+            if self.chain is not None:
+                self.chain.add(events)
+            yield events
+
     def add(self, events: Sequence[StoredAt]) -> None:
-        if self.chain is not None:
-            self.chain.add(events)
         last, read = self.last, self._mapper.read
         for stored, position in events:
             if position <= last:  # none is below 1 either

@@ -7,7 +7,7 @@ from typing import Any
 
 from api.cli.audit.chain import Chain, read_checkpoints
 from api.cli.audit.findings import Findings
-from api.cli.audit.log import BEFORE_ALL, events_of
+from api.cli.audit.log import BEFORE_ALL, events_of, read_ahead
 from api.cli.audit.verification import Verification
 from api.cli.client.output import Parts, plain, when
 from api.cli.ending import CommandFailed
@@ -58,7 +58,7 @@ def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, Public
     chain = Chain(checkpoints, findings)
     verification = Verification(findings, chain)
     with rare_collections(), bar("Verify", head) as tell:
-        for events in events_of(log, BEFORE_ALL, head):
+        for events in read_ahead(verification.chained(events_of(log, BEFORE_ALL, head))):
             verification.add(events)
             tell(verification.last)
     verification.end()

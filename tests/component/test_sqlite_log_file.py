@@ -1,4 +1,4 @@
-"""Closing the SQLite log while a call that nobody waits for any more is still at work in its thread."""
+"""The SQLite log as a file: who may read it, and closing it while a call that nobody waits for is still at work."""
 
 import asyncio
 import threading
@@ -20,6 +20,13 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
     log.open()
     yield log
     log.close()
+
+
+def test_only_its_owner_reads_it(log: SqliteLog, tmp_path: Path) -> None:
+    with log.writing() as session:
+        session.execute("CREATE TABLE one (number INTEGER)")
+    names = ("events.db", "events.db-wal", "events.db-shm")
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(names, 0o600)
 
 
 def test_a_connection_at_work_is_not_closed_under_its_user(log: SqliteLog) -> None:
