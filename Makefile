@@ -10,7 +10,7 @@ BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("py
 .DEFAULT_GOAL := help
 # In the order of pytest's testpaths, in which the longest come first: else the last file is waited for by two idle ones.
 SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-# Minutes each, on services of their own that are killed, restarted or starved.
+# Minutes each, on services of their own that are killed, restarted or starved, and measured: one after the other.
 LONG := tests/chaos/test_short.py tests/component/test_many_writers.py tests/simulation/test_planted.py \
 	$(addprefix tests/end_to_end/test_,metrics_move.py mongodb_away.py network_faults.py overload.py \
 	rebuild_under_load.py rolling_restarts.py take_over.py tracing.py)
@@ -27,7 +27,12 @@ run: $(READY) ## The service with its servers on this machine, and a demo; Ctrl-
 	$(BIN)/app-manager up --demo $(ARGS)
 
 test: $(READY) ## All tests, on real servers; ARGS="tests/unit -k retry" for some
+ifdef ARGS
 	$(BIN)/pytest $(SPREAD) $(ARGS)
+else
+	$(BIN)/pytest $(SPREAD) $(addprefix --ignore=,$(LONG))
+	$(BIN)/pytest $(LONG)
+endif
 
 test-short: $(READY) ## All tests but the longest ones
 	TAMPERINGS=20 $(BIN)/pytest $(SPREAD) $(addprefix --ignore=,$(LONG)) $(ARGS)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
@@ -29,6 +30,7 @@ LOCK_TIMEOUT_SECONDS = 5
 LOCK_POLL_SECONDS = 0.0005
 CLOSE_SECONDS = 6.0  # longer than the lock is waited for
 WATCH_POLL_SECONDS = 0.004
+STREAMS_CACHED = 4_096  # a reader meets each a few times in a row
 OWNERS_ONLY = 0o600  # people's job hunts; SQLite gives the files beside it the same
 SELECT = "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events"
 SELECT_AFTER = (
@@ -202,6 +204,7 @@ class SqliteLog:
             return [(StoredEvent(_stream_id(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
 
 
+@lru_cache(STREAMS_CACHED, typed=True)
 def _stream_id(text: str) -> UUID | str:
     """As it stands there if it is not an id in our form: who audits a log that was tampered with must see it.
 

@@ -39,6 +39,10 @@ def touches(recorded: RecordedEvent) -> Collection[str]:
             return ()
 
 
+def is_new(_id: str, _recorded: RecordedEvent) -> bool:
+    return True
+
+
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     match recorded.event:
         case JobApplied(position=position) as event:

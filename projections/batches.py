@@ -56,6 +56,10 @@ def touches(recorded: RecordedEvent) -> Collection[str]:
     return ()
 
 
+def is_new(_id: str, recorded: RecordedEvent) -> bool:
+    return isinstance(recorded.event, BatchSubmitted)
+
+
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     match recorded.event:
         case BatchSubmitted(application_ids=application_ids):

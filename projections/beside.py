@@ -3,7 +3,8 @@
 They are projected as any other, by a projector of their own that knows only them: leases with fences, parked streams
 and decisions, documents and checkpoint in one transaction. So whatever is killed, whoever takes such a build next
 goes on from its checkpoint, and nothing is applied twice. Larger batches make it faster: a document that changes often
-is written once a batch, and the next batch is read and decoded while this one is written.
+is written once a batch, and the next batch is read and decoded while this one is written. So does it to make indexes
+last: nobody reads such a build before.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from uuid import UUID
 from domain.errors import StoreError
 from domain.event import RecordedEvent
 from domain.ports import Append, EventLog
-from infra.mongo import Mongo
+from infra.mongo import Mongo, mongo_errors
 from projections.holdings import Active, Backoff
 from projections.mongo_view import MongoView
 from projections.projector import Projector
@@ -26,7 +27,9 @@ BATCH_MAX = 5_000
 STORE_TRIES = 8  # in a row, about half a minute
 LEASES_WAITED = 2.0  # how many times a lease's life somebody else's is waited for
 
-Told = Callable[[int], None]  # how far the one that is furthest behind is
+INDEX_SECONDS = 3_600.0  # for all of one build
+
+Told = Callable[[int], None]  # how far it is
 
 
 class BuildInUse(Exception):
@@ -51,6 +54,16 @@ class BesideView(MongoView):
 
     async def go_live(self, build: BuildName) -> None:
         """Nobody reads it before a switch."""
+
+    async def finish(self, told: Told) -> None:
+        """Makes the indexes, without which none of them may be read. `told`: how many builds have theirs."""
+        for count, build in enumerate(self._builds, 1):
+            with mongo_errors(INDEX_SECONDS):
+                await self.make_indexes(build)
+            told(count)
+
+    async def _prepare(self, build: BuildName) -> None:
+        """`finish` does."""
 
 
 @dataclass

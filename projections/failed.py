@@ -41,6 +41,10 @@ def touches(recorded: RecordedEvent) -> Collection[str]:
             return ()
 
 
+def is_new(_id: str, _recorded: RecordedEvent) -> bool:
+    return False
+
+
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     match recorded.event:
         case JobFailed(position=position) as event:

@@ -44,6 +44,8 @@ def place_of(recorded: RecordedEvent) -> Place:
 class Batch:
     """Events for one build. `ids` are the documents that they may change, in the order of their first event.
 
+    `known_before`: those of them that may be there already.
+
     `steps`: what is done with them. Of those that change no document one of each kind is left, in case it is unknown.
     """
 
@@ -53,6 +55,7 @@ class Batch:
     steps: Sequence[tuple[Step, RecordedEvent]]
     poisons: Poisons
     ids: Sequence[str]
+    known_before: Sequence[str]
 
     @classmethod
     def of(
@@ -68,20 +71,23 @@ class Batch:
             steps = _steps(model, lease, events, poisons, known)
         else:
             steps = ((Step.APPLY, recorded) for recorded in events)
-        ids: dict[str, None] = {}
+        ids: dict[str, bool] = {}  # and whether it is new
         applied: set[type[Event]] = set()  # kinds of events, which a read model knows or does not
         done: list[tuple[Step, RecordedEvent]] = []
         for step, recorded in steps:
             if step is not Step.APPLY:
-                ids[parked_id(_stream_of(step, recorded))] = None
+                ids.setdefault(parked_id(_stream_of(step, recorded)), False)
             elif touched := _touched(model, recorded):
-                ids.update(dict.fromkeys(touched))
+                for id in touched:
+                    if id not in ids:
+                        ids[id] = model.is_new(id, recorded)
             elif type(recorded.event) in applied:
                 continue
             else:
                 applied.add(type(recorded.event))
             done.append((step, recorded))
-        return cls(model, lease, events, done, poisons, list(ids))
+        known_before = [id for id, is_new in ids.items() if not is_new]
+        return cls(model, lease, events, done, poisons, list(ids), known_before)
 
     @property
     def freed(self) -> Sequence[FreedEvent]:
@@ -89,7 +95,7 @@ class Batch:
         return [recorded for _, recorded in self.steps if isinstance(recorded, FreedEvent)]
 
     def fold(self, docs: dict[str, Document], stopped: str | None = None) -> Advance:
-        """What follows from `docs`, those of `ids` that there are. They are changed. Raises Poison as `of` does."""
+        """What follows from `docs`, those of `known_before` that there are: they change. Raises Poison as `of` does."""
         before = set(docs)
         parked = dict(self.lease.parked)
         for step, recorded in self.steps:

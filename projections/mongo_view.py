@@ -87,7 +87,7 @@ class MongoView:
             elif await collection.find_one({"_id": CHECKPOINT, **free}) is None:
                 return None
             else:
-                await self._make_indexes(build)
+                await self._prepare(build)
                 await self._end_session_of(checkpoint)
             ours = {**self._lease, "token": {"$add": ["$token", 1]}, "session": self._session_id}
             taken: Document | None = await collection.find_one_and_update(
@@ -117,6 +117,11 @@ class MongoView:
         with mongo_errors(CALL_SECONDS):
             unread = {"_id": f"{build.model}.{build.version}", "live": None, "retired.number": {"$ne": build.number}}
             await self._mongo.database[BUILDS].update_one(unread, {"$set": {"live": build.number}})
+
+    async def make_indexes(self, build: BuildName) -> None:
+        """What its readers need; those that are there stay."""
+        model = self._models[build.model, build.version]
+        await self._collection(build).create_indexes([*model.INDEXES, PARKED_INDEX])
 
     # -- documents ----------------------------------------------------------------------------------------------------
 
@@ -182,13 +187,13 @@ class MongoView:
         await self._mongo.database[BUILDS].update_one(
             {"_id": f"{build.model}.{build.version}", "live": build.number}, {"$set": {"live": None}}
         )
-        await self._make_indexes(build)
+        await self._prepare(build)
         checkpoint = {"position": Int64(0), "token": 0, "holder": None, "until": LONG_AGO, "parked": 0}
         await self._collection(build).update_one({"_id": CHECKPOINT}, {"$setOnInsert": checkpoint}, upsert=True)
 
-    async def _make_indexes(self, build: BuildName) -> None:
-        model = self._models[build.model, build.version]
-        await self._collection(build).create_indexes([*model.INDEXES, PARKED_INDEX])
+    async def _prepare(self, build: BuildName) -> None:
+        """Before it is projected."""
+        await self.make_indexes(build)
 
     async def _end_session_of(self, checkpoint: Document) -> None:
         """Ends what the former holder may have left open. It may not be allowed to: then its minute must pass."""

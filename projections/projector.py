@@ -258,7 +258,7 @@ class Projector:
                 poisons[place_of(poison.recorded)] = poison
             try:
                 batch = Batch.of(active.model, active.lease, events, poisons, known)
-                return batch.fold(await self._view.load(active.lease.build, batch.ids), stopped)
+                return batch.fold(await self._view.load(active.lease.build, batch.known_before), stopped)
             except Poison as found:
                 poison = found
 

@@ -33,5 +33,8 @@ class ReadModel(Protocol):
     def touches(self, recorded: RecordedEvent) -> Collection[str]:
         """Ids of the documents that `apply` changes, so that a batch loads them with one query."""
 
+    def is_new(self, id: str, recorded: RecordedEvent) -> bool:
+        """Whether no earlier event can have made this document, which the event touches: then it is not looked for."""
+
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:
         """Folds one event into the documents. Raises UnknownEvent for an event without an arm."""

@@ -1,6 +1,6 @@
 """Rebuild: the next build of a read model beside the live one, checked, and then read in its place (design 6).
 
-1. The next build is registered and made from position 0 up to the log's head, while nobody reads it.
+1. The next build is registered and made from position 0 up to the log's head, while nobody reads it; then its indexes.
 2. It is compared with the live build at one position: count, checksum, every document. If they differ, the live one is
    wrong or was made by another release; so the new one is then compared with a second fold of the log, and only what
    the log says is switched to.
@@ -68,6 +68,7 @@ async def rebuild(
             await at.bring_near(builder, at.log.head)
         finally:
             await builder.leave()
+        await view.finish(at.tell.stage("Making indexes", 0, len(builds)))
     return [
         await _check_and_switch(at, model, build, keep=keep, grace=grace)
         for model, build in zip(models, builds, strict=True)

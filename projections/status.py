@@ -69,6 +69,10 @@ def touches(recorded: RecordedEvent) -> Collection[str]:
     return () if isinstance(recorded.event, OTHERS) else (key,)
 
 
+def is_new(_id: str, recorded: RecordedEvent) -> bool:
+    return isinstance(recorded.event, ApplicationSubmitted)
+
+
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     key, at = recorded.stream_id.hex, recorded.metadata.at
     match recorded.event:

@@ -76,6 +76,10 @@ def touches(recorded: RecordedEvent) -> Collection[str]:
     return {step.key for step in _steps(recorded)}
 
 
+def is_new(_id: str, _recorded: RecordedEvent) -> bool:
+    return False
+
+
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     for step in _steps(recorded):
         doc = docs.pop(step.key, None) or {"_id": step.key, **step.labels, "count": 0}

@@ -85,6 +85,10 @@ def touches(recorded: RecordedEvent) -> Collection[str]:
             return ()
 
 
+def is_new(id: str, _recorded: RecordedEvent) -> bool:
+    return id < BEYOND  # a message
+
+
 def apply(recorded: RecordedEvent, docs: Documents) -> None:
     match recorded.event:
         case ApplicationSubmitted():

@@ -180,6 +180,9 @@ class Picky:
     def touches(self, recorded: RecordedEvent) -> Collection[str]:
         return self.model.touches(recorded)
 
+    def is_new(self, id: str, recorded: RecordedEvent) -> bool:
+        return self.model.is_new(id, recorded)
+
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:
         self.model.apply(recorded, docs)
         if recorded.stream_id == self.stream and recorded.event.NAME in self.poison and not self.cured:

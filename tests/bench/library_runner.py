@@ -48,7 +48,10 @@ class Documents(POPOTrackingRecorder):
                 if not batch.ids:
                     continue
                 collection = self.database[str(build)]
-                found = {one["_id"]: one for one in collection.find({"_id": {"$in": list(batch.ids)}}, session=session)}
+                found = {
+                    one["_id"]: one
+                    for one in collection.find({"_id": {"$in": list(batch.known_before)}}, session=session)
+                }
                 advance = batch.fold(found)
                 written = [*advance.inserted, *advance.replaced]
                 if written:

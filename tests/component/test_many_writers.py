@@ -53,6 +53,9 @@ class Counts:
     def touches(self, recorded: RecordedEvent) -> Collection[str]:
         return (recorded.stream_id.hex,)
 
+    def is_new(self, _id: str, _recorded: RecordedEvent) -> bool:
+        return False
+
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:
         id = recorded.stream_id.hex
         doc = docs.setdefault(id, {"_id": id, "events": 0})

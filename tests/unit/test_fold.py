@@ -36,7 +36,7 @@ class Store:
 
     def fold(self, events: Sequence[RecordedEvent], *poisons: Poison, stopped: str | None = None) -> Advance:
         batch = Batch.of(self.model, self.lease, events, {place_of(poison.recorded): poison for poison in poisons})
-        return batch.fold({id: dict(self.docs[id]) for id in batch.ids if id in self.docs}, stopped)
+        return batch.fold({id: dict(self.docs[id]) for id in batch.known_before if id in self.docs}, stopped)
 
     def commit(self, advance: Advance) -> None:
         for doc in (*advance.inserted, *advance.replaced):
@@ -105,6 +105,9 @@ class Picky:
 
     def touches(self, recorded: RecordedEvent) -> Collection[str]:
         return [recorded.stream_id.hex]
+
+    def is_new(self, _id: str, _recorded: RecordedEvent) -> bool:
+        return False
 
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:
         key = recorded.stream_id.hex

@@ -105,10 +105,10 @@ def test_an_event_needs_no_documents_but_those_that_it_names(model: ReadModel) -
     for life in LIVES:
         docs: dict[str, Document] = {}
         for recorded in life.recorded():
-            ids = set(model.touches(recorded))
-            loaded: Documents = {id: doc for id, doc in docs.items() if id in ids}
+            loaded: Documents = {id: docs.pop(id) for id in set(model.touches(recorded)) if id in docs}
+            assert not [id for id in loaded if model.is_new(id, recorded)]
             model.apply(recorded, loaded)
-            docs = {id: doc for id, doc in docs.items() if id not in ids} | dict(loaded)
+            docs |= loaded
         assert docs == shown(model, life)
 
 
