@@ -10,12 +10,13 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 from eventsourcing.persistence import PersistenceError, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Connection, Cursor
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
@@ -24,10 +25,13 @@ from psycopg.types.numeric import Int8
 from domain.errors import Conflict, StoreError, StoreFailed, StoreTimeout, StoreUnavailable
 from infra.log_database import READ_BYTES, CommitUncertain, Row, StoredAt
 
+T = TypeVar("T")
+
 LOCK_TIMEOUT_MS = 900
 IDLE_TIMEOUT_MS = 750  # in a transaction: for so long the log may stand still, and for what it takes to go on
 LOCK_DEADLINE_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5.0
+ANSWER_SECONDS = 35.0  # longer than the server lets a statement run: what comes later never comes
 TABLE = "stored_events"
 TOO_SLOW = (
     psycopg.errors.LockNotAvailable,
@@ -56,6 +60,19 @@ SELECT_AFTER = (
     "WHERE notification_id > %s ORDER BY notification_id LIMIT %s) AS limited) AS measured "
     f"JOIN {TABLE} ON notification_id = position WHERE bytes_before < %s ORDER BY position"
 )
+
+
+class _Connection(Connection[Row]):
+    """One whose server may fall silent while its packets are still acknowledged, as behind a proxy: it is given up."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        try:
+            return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if timeout is None and time.monotonic() >= deadline:
+                self.pgconn.finish()
+            raise
 
 
 class _Session:
@@ -115,6 +132,7 @@ class PostgresLog:
             pool_size=self._pool_size,
             pre_ping=True,
         )
+        datastore.pool.connection_class = _Connection  # type: ignore[assignment]
         datastore.pool.kwargs = cast("dict[str, Any]", datastore.pool.kwargs) | info
         self._datastore = datastore
         try:
@@ -196,7 +214,7 @@ class PostgresLog:
 
     def watch(self) -> "_Watcher":
         with _store_errors():
-            return _Watcher(psycopg.connect(**self._connection_info, autocommit=True), self._recorder.channel_name)
+            return _Watcher(_Connection.connect(**self._connection_info, autocommit=True), self._recorder.channel_name)
 
     def _select(self, sql: str, params: Sequence[object]) -> Sequence[StoredAt]:
         with (

@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
+from urllib.parse import urlsplit
 
 AT_ONCE = 65536  # bytes
 LINGER = struct.pack("ii", 1, 0)  # closing then sends RST, and no FIN
@@ -56,6 +57,10 @@ class TcpProxy:
     @property
     def listens(self) -> int:
         return int(self._server.sockets[0].getsockname()[1])
+
+    def through(self, url: str) -> str:
+        """The address of a server behind it, by way of it."""
+        return url.replace(f":{urlsplit(url).port}/", f":{self.listens}/")
 
     def turn(self, weather: Weather, latency_seconds: float = 0.1) -> None:
         """From now on, for all connections. `latency_seconds` counts for LATENCY, each way."""

@@ -14,11 +14,6 @@ from tests.contract.test_event_log import some
 from tests.tcp_proxy import TcpProxy
 
 
-def through(proxy: TcpProxy, url: str) -> str:
-    parts = urlsplit(url)
-    return url.replace(f":{parts.port}/", f":{proxy.listens}/")
-
-
 def proxy_of(url: str, *, deliver_first: bool) -> TcpProxy:
     parts = urlsplit(url)
     assert parts.hostname
@@ -30,7 +25,7 @@ async def test_one_that_was_done_is_answered_as_done(postgresql_url: str) -> Non
     stream = uuid4()
     async with (
         proxy_of(postgresql_url, deliver_first=True) as proxy,
-        open_event_log(through(proxy, postgresql_url)) as store,
+        open_event_log(proxy.through(postgresql_url)) as store,
     ):
         proxy.cut_at = b"COMMIT"
         position = await store.log.append(some(stream, 1))
@@ -42,7 +37,7 @@ async def test_one_that_was_not_done_is_told_and_can_be_tried_again(postgresql_u
     stream = uuid4()
     async with (
         proxy_of(postgresql_url, deliver_first=False) as proxy,
-        open_event_log(through(proxy, postgresql_url)) as store,
+        open_event_log(proxy.through(postgresql_url)) as store,
     ):
         proxy.cut_at = b"COMMIT"
         with pytest.raises(StoreUnavailable):
@@ -54,7 +49,7 @@ async def test_one_that_was_not_done_is_told_and_can_be_tried_again(postgresql_u
 async def test_connections_that_died_are_replaced(postgresql_url: str) -> None:
     async with (
         proxy_of(postgresql_url, deliver_first=False) as proxy,
-        open_event_log(through(proxy, postgresql_url)) as store,
+        open_event_log(proxy.through(postgresql_url)) as store,
     ):
         proxy.cut_at = b"LOCK TABLE"
         with pytest.raises(StoreUnavailable):
