@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -34,18 +35,16 @@ class _Reader:
     begin: bytes
     read: Callable[[bytes], _Read[Event]]
 
-    @classmethod
-    def of(cls, event: type[Event]) -> "_Reader":
-        generic: Any = _Read  # the type is only known here
-        adapter: TypeAdapter[_Read[Event]] = TypeAdapter(generic[event])
-        return cls(b'{"v":%d,' % event.VERSION, adapter.validator.validate_json)  # without the wrapper around it
+
+@cache
+def _reader_of(event: type[Event]) -> _Reader:
+    generic: Any = _Read  # the type is only known here
+    adapter: TypeAdapter[_Read[Event]] = TypeAdapter(generic[event])
+    return _Reader(b'{"v":%d,' % event.VERSION, adapter.validator.validate_json)  # without the wrapper around it
 
 
 class EventMapper:
     """Stores {"v": version, "data": ..., "metadata": ...} under the event's name (design 4)."""
-
-    def __init__(self) -> None:
-        self._readers: dict[type[Event], _Reader] = {}
 
     def to_stored_event(self, recorded: RecordedEvent) -> StoredEvent:
         event = recorded.event
@@ -76,7 +75,7 @@ class EventMapper:
         """
         cls = Event.BY_NAME.get(name)
         if cls is not None:
-            reader = self._readers.get(cls) or self._readers.setdefault(cls, _Reader.of(cls))
+            reader = _reader_of(cls)
             if state.startswith(reader.begin):
                 read = reader.read(state)
                 return read.data, read.metadata
