@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # What the image's wheels are made with: ours, and that of the one package that is there as source only.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "setuptools>=80", sep="\n")'
 .DEFAULT_GOAL := help
-# In the order of pytest's testpaths, in which the longest come first: else the last file is waited for by two idle ones.
+# By tests/spread.py: in the order of pytest's testpaths, in which what takes longest comes first.
 SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Minutes each, on services of their own that are killed, restarted or starved, and measured: one after the other.
 LONG := tests/chaos/test_short.py tests/component/test_many_writers.py tests/simulation/test_planted.py \

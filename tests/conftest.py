@@ -1,4 +1,4 @@
-"""What every test runs under: the guarded event loop."""
+"""What every test runs under: the guarded event loop, and how a run is spread over processes."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+from xdist.remote import Producer
 
 from infra.settings import Settings
+from tests.spread import OneServiceAtATime
 
 pytest_plugins = ["tests.servers"]
 
@@ -15,6 +17,11 @@ OURS = ["domain", "projections", "consumers", "api", "infra"]
 
 settings.register_profile("house", deadline=None, print_blob=True)  # time limits are pytest's
 settings.load_profile("house")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer | None) -> OneServiceAtATime | None:
+    return OneServiceAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
