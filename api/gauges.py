@@ -2,13 +2,14 @@
 
 How many applications stand in each status, how far the read models are behind the log's head (measured here, so that a
 dead projector shows), how deep the queues are, and what the relay has published. Each stands alone: what cannot be
-asked now keeps its last value. Every API process shows the same numbers.
+asked now keeps its last value. But read models that cannot be asked stand still: their lag grows with the log. Every
+API process shows the same numbers.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.broker import Broker
 from api.lag import age_after
@@ -36,6 +37,7 @@ class Gauges:
     clock: Clock
     queue_names: Sequence[str]
     publish_rates: PublishRates
+    _positions: dict[str, int] = field(default_factory=dict)  # as they were last known
 
     async def keep_fresh(self) -> None:
         """Runs until it is cancelled."""
@@ -51,9 +53,14 @@ class Gauges:
         metrics.APPLICATIONS_PENDING_TOTAL.set(counts[Status.PENDING])
 
     async def lags(self) -> None:
-        positions = await self.queries.positions()
+        try:
+            self._positions.update(await self.queries.positions())
+        finally:
+            await self._show_lags()
+
+    async def _show_lags(self) -> None:
         head = await self.event_store.log.head()
-        for model, position in positions.items():
+        for model, position in self._positions.items():
             metrics.PROJECTION_LAG_EVENTS.set(max(0, head - position), projection=model)
             age = await age_after(self.event_store.log, position, self.clock)
             metrics.PROJECTION_LAG_SECONDS.set(age, projection=model)

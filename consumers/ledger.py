@@ -29,6 +29,7 @@ class Ledger:
     def __init__(self, store: RelayStore, kept: Kept, names: QueueNames, checkpoints: Checkpoints) -> None:
         self._store, self._names, self._checkpoints = store, names, checkpoints
         self.totals, self.next_due = kept.totals, kept.next_due
+        self.saved_totals = kept.totals.copy()  # those that the next relay goes on from
         self.settled = dict.fromkeys(QueueKind, 0)  # of the log's messages: published, or kept until due
         self.due_changed = asyncio.Event()
         self._saved = dict(kept.checkpoints)
@@ -92,13 +93,13 @@ class Ledger:
             if checkpoints == self._saved and not self._urgent.is_set() and not anyway:
                 return
             self._urgent.clear()
-            progress = Progress(checkpoints, list(self._due_later), list(self._due_published), self.totals)
+            progress = Progress(checkpoints, list(self._due_later), list(self._due_published), self.totals.copy())
             try:
                 next_due = await self._store.save(progress)
             except BaseException:
                 self._urgent.set()
                 raise
-            self._saved = checkpoints
+            self._saved, self.saved_totals = checkpoints, progress.totals
             del self._due_later[: len(progress.due_later)]
             del self._due_published[: len(progress.due_published)]
             if next_due != self.next_due:

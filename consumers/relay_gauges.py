@@ -70,7 +70,7 @@ class Outbox:
                     logger.warning("what is pending cannot be counted", extra=extra)
                 metrics.OUTBOX_PENDING.set(self.pending)
                 metrics.OUTBOX_OLDEST_SECONDS.set(self.oldest_seconds)
-                show(self.ledger.totals)
+                show(self.ledger.saved_totals)
                 await asyncio.sleep(OUTBOX_SECONDS)
         finally:
             metrics.OUTBOX_PENDING.set(0)
@@ -103,18 +103,22 @@ class QueueDepths:
             return None
 
     async def watch(self) -> None:
-        """Shows them for ever."""
+        """Shows them for ever, and nothing of them afterwards: then another relay does."""
         backoff = Backoff()
-        while True:
-            try:
-                async with connect(self.url, "relay depths") as connection:
-                    while True:
-                        for kind in QueueKind:
-                            await self._of(connection, kind)
-                        backoff.reset()
-                        await asyncio.sleep(DEPTH_SECONDS)
-            except BrokerError:
-                await asyncio.sleep(backoff.seconds())
+        try:
+            while True:
+                try:
+                    async with connect(self.url, "relay depths") as connection:
+                        while True:
+                            for kind in QueueKind:
+                                await self._of(connection, kind)
+                            backoff.reset()
+                            await asyncio.sleep(DEPTH_SECONDS)
+                except BrokerError:
+                    await asyncio.sleep(backoff.seconds())
+        finally:
+            for kind in QueueKind:
+                metrics.QUEUE_DEPTH.set(0, queue_name=self.names.of(kind))
 
     async def _of(self, connection: AbstractConnection, kind: QueueKind) -> int:
         found = await find_queue(connection, self.names.of(kind))

@@ -17,8 +17,8 @@ then portal calls are broken off, and what has no end is given back through the 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -60,11 +60,13 @@ ID_CHARACTERS = 200  # of the application id that an unreadable message names
 async def run_worker(event_store: EventStore, settings: Settings, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
     """Runs until `stop` is set. Raises NewerEvent, MongoNotReplicaSet, or ValueError for a setting."""
     async with AsyncExitStack() as opened:
-        worker = await _opened_worker(event_store, settings, opened)
+        worker = await _opened_worker(event_store, settings, heartbeat, opened)
         await until_first(worker.run(stop), beat_for_ever(heartbeat))
 
 
-async def _opened_worker(event_store: EventStore, settings: Settings, opened: AsyncExitStack) -> "Worker":
+async def _opened_worker(
+    event_store: EventStore, settings: Settings, heartbeat: Heartbeat, opened: AsyncExitStack
+) -> "Worker":
     mongo = await opened.enter_async_context(Mongo.of(settings))
     reader = await opened.enter_async_context(CvReader())
     portals = await opened.enter_async_context(await asyncio.to_thread(_portals, settings))
@@ -83,10 +85,21 @@ async def _opened_worker(event_store: EventStore, settings: Settings, opened: As
     runs = RunWatch(event_store.log, settings.application_processing_queue)
     processing = Processing(tools, event_store.claims, keeper, CvShelf(CvStore(mongo)), runs)
 
-    def consume() -> AbstractAsyncContextManager[Consumer]:
+    @asynccontextmanager
+    async def consume() -> AsyncIterator[Consumer]:
         queue, prefetch = settings.application_processing_queue, settings.worker_prefetch
-        return open_consumer(settings.rabbitmq_url, queue, settings.queue_type, prefetch)
+        async with open_consumer(settings.rabbitmq_url, queue, settings.queue_type, prefetch) as consumer:
+            show(True)
+            try:
+                yield consumer
+            finally:
+                show(False)
 
+    def show(consumes: bool) -> None:
+        heartbeat.says("rabbitmq", consumes)
+        metrics.WORKER_ACTIVE.set(int(consumes), worker_name=metrics.APPLICATION_WORKER)
+
+    show(False)
     return Worker(settings, processing, runs, watch, consume)
 
 
@@ -154,12 +167,10 @@ class Worker:
     async def _consume(self, stop: asyncio.Event, backoff: Backoff) -> None:
         async with self._open_consumer() as consumer:
             backoff.reset()
-            metrics.WORKER_ACTIVE.set(1, worker_name=metrics.APPLICATION_WORKER)
             logger.info("worker consumes", extra={"event_type": "worker_started", "queue": self._queue})
             try:
                 await until_first(stop.wait(), self._take_all(consumer), asyncio.wait([self._newer]))
             finally:
-                metrics.WORKER_ACTIVE.set(0, worker_name=metrics.APPLICATION_WORKER)
                 self._forget_waiting()
             if self._newer.done():
                 self._newer.result()

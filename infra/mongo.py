@@ -34,7 +34,7 @@ from pymongo.read_concern import ReadConcern
 
 from domain.errors import StoreError, StoreFailed, StoreTimeout, StoreUnavailable
 from infra import tracing
-from infra.mongo_metrics import CommandTimes, ConnectionsInUse
+from infra.mongo_metrics import CommandTimes, ConnectionsInUse, no_connection
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -182,8 +182,13 @@ def mongo_errors(seconds: float | None = None) -> Iterator[None]:
 
 
 def store_error(error: PyMongoError) -> StoreError:
-    """No server found in time is one that cannot be reached, although the client counts it as a time-out."""
+    """No server found in time is one that cannot be reached, although the client counts it as a time-out.
+
+    It is counted here, as no command was sent.
+    """
     found_none = isinstance(error, ServerSelectionTimeoutError)
+    if found_none:
+        no_connection()
     if not found_none and (error.timeout or isinstance(error, TIMEOUTS)):
         return StoreTimeout("The database did not answer in time")
     if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError") or _passes(error):

@@ -14,12 +14,14 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
     ConnectionCheckedInEvent,
     ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedEvent,
     ConnectionPoolListener,
 )
 
 from infra import metrics
 
 NO_COLLECTION = "none"
+CONNECT = "connect"  # an operation of ours: to get a connection, or a server at all, which no command tells of
 CHANGE_STREAM = "$cmd"  # of a whole database
 
 
@@ -61,7 +63,10 @@ class ConnectionsInUse(ConnectionPoolListener):
     def connection_checked_in(self, _: ConnectionCheckedInEvent) -> None:
         metrics.MONGODB_CONNECTION_POOL_AVAILABLE.inc()
 
-    # what else happens to a pool does not move the metric
+    def connection_check_out_failed(self, _: ConnectionCheckOutFailedEvent) -> None:
+        no_connection()
+
+    # what else happens to a pool does not move a metric
 
     def pool_created(self, event: Any) -> None: ...
     def pool_ready(self, event: Any) -> None: ...
@@ -71,7 +76,11 @@ class ConnectionsInUse(ConnectionPoolListener):
     def connection_ready(self, event: Any) -> None: ...
     def connection_closed(self, event: Any) -> None: ...
     def connection_check_out_started(self, event: Any) -> None: ...
-    def connection_check_out_failed(self, event: Any) -> None: ...
+
+
+def no_connection() -> None:
+    """Something was to be asked, and could not be: without this, a server that is gone would have no failures."""
+    metrics.DB_OPERATIONS_TOTAL.inc(operation=CONNECT, collection=NO_COLLECTION, status="error")
 
 
 def collection_of(operation: str, command: Mapping[str, Any]) -> str:

@@ -43,6 +43,10 @@ class Totals:
     failures: dict[str, int] = field(default_factory=dict)  # by queue name
     dead_letters: dict[DeadLetterKind, int] = field(default_factory=dict)
 
+    def copy(self) -> "Totals":
+        """As they are now; these may go on growing."""
+        return Totals(dict(self.published), dict(self.failures), dict(self.dead_letters))
+
     def rows(self) -> list[tuple[str, str, str, int]]:
         dead = [("dead_letters", k.original_queue, k.error_type, n) for k, n in self.dead_letters.items()]
         return [
@@ -123,7 +127,7 @@ class RelayStore:
     async def save(self, progress: Progress) -> float | None:
         """Returns when the first of the rows that are left is due."""
         rows = [(m.message_id, _seconds(m), m.queue.value, _to_json(m)) for m in progress.due_later]
-        totals = progress.totals.rows()  # now: they grow while this is written
+        totals = progress.totals.rows()
 
         def work(session: Session) -> float | None:
             self._fence(session)

@@ -1,8 +1,9 @@
 """The small server beside a role that has no API: `/metrics`, `/health/live`, `/health/ready` (contract config.md).
 
 Alive means that the role's loop has turned within STUCK_SECONDS; one that waits in a back-off turns. The role says so
-by `Heartbeat.beat`, once a turn. Ready is what the role's own checks answer within their time. The server runs in the
-role's event loop: one that is blocked answers nothing at all, which a probe takes for dead as well.
+by `Heartbeat.beat`, once a turn. Ready is what the role's own checks answer within their time, and what it says itself
+of what it needs (`Heartbeat.says`): so a roll-out with a wrong address stops at its first process. The server runs in
+the role's event loop: one that is blocked answers nothing at all, which a probe takes for dead as well.
 """
 
 import asyncio
@@ -31,10 +32,11 @@ class CannotListen(Exception):
 
 
 class Heartbeat:
-    """When the role's loop last turned. A new one counts as a turn."""
+    """When the role's loop last turned, and what it says that it has. A new one counts as a turn."""
 
     def __init__(self, role: Role, now: Callable[[], float] = time.monotonic) -> None:
         self.role = role
+        self.needs: dict[str, bool] = {}
         self._now = now
         self.beat()
 
@@ -42,6 +44,10 @@ class Heartbeat:
         """The loop has turned."""
         self._last = self._now()
         metrics.ROLE_LAST_TURN_TIMESTAMP_SECONDS.set(time.time(), role=self.role)
+
+    def says(self, need: str, well: bool) -> None:
+        """Whether something that the role needs can be used now."""
+        self.needs[need] = well
 
     @property
     def alive(self) -> bool:
@@ -84,7 +90,7 @@ def _routes(heartbeat: Heartbeat, ready: Readiness, check_seconds: float) -> lis
         return _answer(heartbeat.alive, "alive", "stuck")
 
     async def get_ready(_: web.Request) -> web.Response:
-        checks = await _checks(ready, check_seconds)
+        checks = {**await _checks(ready, check_seconds), **heartbeat.needs}
         told = {name: "ready" if well else "not_ready" for name, well in checks.items()}
         return _answer(bool(checks) and all(checks.values()), "ready", "not_ready", checks=told)
 

@@ -152,6 +152,8 @@ class Holdings:
             model = self._models[build.model, build.version]
             begun = lease.position > 0  # else it may have been dropped since, and is live no longer
             self._active[build] = Active(model, lease, live and begun, self._batch_max)
+        elif live:  # another process has it, and counts them
+            metrics.PARKED_STREAMS.set(0, projection=build.model)
 
 
 def _count_parked(lease: Lease) -> None:

@@ -57,6 +57,9 @@ class Heartbeat(Protocol):
     def beat(self) -> None:
         """The loop has turned."""
 
+    def says(self, need: str, well: bool) -> None:
+        """Whether something that the role needs can be used now."""
+
 
 async def run_projector(
     event_store: EventStore, mongo: Mongo, settings: Settings, heartbeat: Heartbeat, stop: asyncio.Event
@@ -80,6 +83,7 @@ class Projector:
 
     async def run(self, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
         backoff = Backoff()
+        heartbeat.says("read_models", False)
         try:
             while not stop.is_set():
                 heartbeat.beat()
@@ -87,10 +91,12 @@ class Projector:
                     moved = await self._turn_unless(stop)
                 except StoreError as error:
                     self._holdings.forget()
+                    heartbeat.says("read_models", False)
                     logger.warning("projector waits: %s", error, extra={"event_type": "projector_waits"})
                     await _unless(stop, backoff.longer())
                 else:
                     backoff.reset()
+                    heartbeat.says("read_models", True)
                     if not moved:
                         await self._wait_for_events(stop)
                     elif self._ahead is None:

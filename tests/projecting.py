@@ -157,14 +157,6 @@ async def at_head(mongo: Mongo, log: FakeEventLog) -> bool:
 # -- what stands around a projector ------------------------------------------------------------------------------------
 
 
-class Beats:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def beat(self) -> None:
-        self.count += 1
-
-
 @dataclass
 class Picky:
     """A read model that cannot take some event types of one stream."""

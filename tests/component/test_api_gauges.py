@@ -11,6 +11,7 @@ from api.broker import Broker
 from api.gauges import Gauges
 from api.publish_rates import PublishRates
 from domain.application_events import Status
+from domain.errors import StoreUnavailable
 from domain.ports import Claim
 from infra import metrics
 from infra.messages import DeadLetterKind
@@ -111,6 +112,19 @@ async def test_the_lag_is_measured_against_the_log(sqlite_url: str, mongodb_uri:
         for model in ("status", "applied", "failed", "totals"):
             assert metrics.PROJECTION_LAG_EVENTS.value(projection=model) == 2
             assert 119 < metrics.PROJECTION_LAG_SECONDS.value(projection=model) < 150
+
+
+async def test_while_the_read_models_cannot_be_asked_their_lag_grows(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away() -> dict[str, int]:
+        raise StoreUnavailable("The database cannot be reached")
+
+    gauges = gauges_of(api, Broker("amqp://127.0.0.1:1/", "x"))
+    await gauges.lags()
+    await api.happened(a_story(api.user()).submitted().started())
+    monkeypatch.setattr(type(api.deps.queries), "positions", lambda _: away())
+    with pytest.raises(StoreUnavailable):
+        await gauges.lags()
+    assert metrics.PROJECTION_LAG_EVENTS.value(projection="status") == 2
 
 
 async def test_the_depth_of_the_queues_is_told(api: Api, rabbitmq_url: str, queue_prefix: str) -> None:

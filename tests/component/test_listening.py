@@ -79,11 +79,11 @@ async def test_without_room_for_another_file_it_takes_it_later(caplog: pytest.Lo
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with socket.socket() as caller:
             caller.setblocking(False)
+            highest = max(map(int, os.listdir("/proc/self/fd")))
             descriptors = [os.dup(0)]  # the lowest numbers that are free are used first: none is left below the limit
-            while (descriptor := os.dup(0)) == descriptors[-1] + 1:
-                descriptors.append(descriptor)
-            descriptors.append(descriptor)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(descriptors) + 1, hard))
+            while descriptors[-1] <= highest:
+                descriptors.append(os.dup(0))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors[-1] + 1, hard))
             try:
                 await asyncio.get_running_loop().sock_connect(caller, ("127.0.0.1", site.port))
                 await asyncio.get_running_loop().sock_sendall(caller, ASKED)

@@ -28,7 +28,8 @@ from infra.mongo import Mongo
 from infra.postgres_log import PostgresLog
 from projections.read_model import Documents
 from tests.contract.test_event_log import event
-from tests.projecting import Beats, projecting
+from tests.heart import Beats
+from tests.projecting import projecting
 
 EVENTS = int(os.environ.get("WRITTEN_EVENTS", "20000"))
 WRITERS = 16

@@ -15,7 +15,8 @@ from infra.mongo import Mongo, MongoNotReplicaSet, Pool, mongo_errors
 from infra.mongo_metrics import collection_of
 from infra.settings import Settings
 from tests.fakes.event_log import FakeEventLog
-from tests.projecting import Beats, projecting
+from tests.heart import Beats
+from tests.projecting import projecting
 
 
 @pytest.fixture
@@ -62,8 +63,11 @@ async def test_a_projector_that_finds_one_later_ends_with_that_line(standalone: 
 async def test_one_that_is_away_at_start_is_waited_for(tmp_path: Path) -> None:
     port = free_port()
     async with Mongo(f"mongodb://127.0.0.1:{port}/?replicaSet=rs0", "x", Pool(select_server=200)) as mongo:
+        failed = {"operation": "connect", "collection": "none", "status": "error"}
+        before = metrics.DB_OPERATIONS_TOTAL.value(**failed)
         with pytest.raises(StoreUnavailable):
             await mongo.ping()
+        assert metrics.DB_OPERATIONS_TOTAL.value(**failed) == before + 1
         server = await start_mongodb(tmp_path, port)
         try:
             await entered(server.url)

@@ -13,10 +13,10 @@ from projections.read_models import READ_MODELS
 from projections.registry import BUILDS
 from tests.builders import an_application, some_applications
 from tests.fakes.event_log import FakeEventLog
+from tests.heart import Beats
 from tests.projecting import (
     NAMES,
     STORIES,
-    Beats,
     append,
     catch_up,
     checkpoint,

@@ -19,11 +19,11 @@ from projections.mongo_view import MongoView
 from projections.view import Advance
 from tests.builders import a_job, an_application, some_applications
 from tests.fakes.event_log import FakeEventLog
+from tests.heart import Beats
 from tests.projecting import (
     NAMES,
     STORIES,
     TWO_JOBS,
-    Beats,
     append,
     at_head,
     catch_up,
@@ -103,10 +103,12 @@ async def test_it_goes_on_when_mongodb_is_there_and_when_it_is_back(
         server = await start_mongodb(tmp_path, port)
         try:
             await until(lambda: at_head(mongo, log), 40)
+            assert heart.needs == {"read_models": True}
             await server.kill()
             await append(log, *STORIES[1:])
             count = heart.count
             await until(lambda: beaten(heart, count + 2))
+            assert heart.needs == {"read_models": False}
             server = await start_mongodb(tmp_path, port)
             await until(lambda: at_head(mongo, log), 40)
             stop.set()

@@ -19,10 +19,10 @@ from projections.view import Advance, BuildName, Fenced
 from tests.builders import an_application, some_applications
 from tests.component.test_verify import Stages, workplace
 from tests.fakes.event_log import FakeEventLog
+from tests.heart import Beats
 from tests.projecting import (
     NAMES,
     STORIES,
-    Beats,
     append,
     catch_up,
     collection,

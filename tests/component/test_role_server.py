@@ -85,6 +85,16 @@ async def test_it_is_not_ready_when_one_thing_is_away(http: aiohttp.ClientSessio
     assert body["checks"] == {"mongodb": "not_ready", "event_store": "ready"}
 
 
+async def test_what_a_role_says_of_itself_counts(http: aiohttp.ClientSession) -> None:
+    heartbeat = Heartbeat(Role.WORKER)
+    heartbeat.says("rabbitmq", False)
+    status, body = await get(http, "/health/ready", heartbeat)
+    assert (status, body["checks"]["rabbitmq"]) == (503, "not_ready")
+    heartbeat.says("rabbitmq", True)
+    status, body = await get(http, "/health/ready", heartbeat)
+    assert (status, body["checks"]["rabbitmq"]) == (200, "ready")
+
+
 async def test_a_check_that_fails_or_hangs_is_not_ready(http: aiohttp.ClientSession) -> None:
     async def fails() -> Mapping[str, bool]:
         raise ConnectionError("secret address")

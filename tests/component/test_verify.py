@@ -18,10 +18,10 @@ from projections.verify import SCRATCH, Step, Workplace, verify
 from projections.view import BuildName
 from tests.builders import an_application
 from tests.fakes.event_log import FakeEventLog
+from tests.heart import Beats
 from tests.projecting import (
     NAMES,
     STORIES,
-    Beats,
     append,
     catch_up,
     collection,

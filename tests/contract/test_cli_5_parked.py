@@ -16,7 +16,8 @@ from projections.mongo_view import MongoView
 from projections.projector import Projector
 from tests.api import Api, User, a_story, running_api, settings_for
 from tests.command_line import Shell
-from tests.projecting import Beats, Picky, with_picky
+from tests.heart import Beats
+from tests.projecting import Picky, with_picky
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

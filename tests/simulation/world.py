@@ -276,6 +276,9 @@ class World:
     def beat(self) -> None:
         """As a `projections.projector.Heartbeat`."""
 
+    def says(self, need: str, well: bool) -> None:
+        """Nobody asks."""
+
     async def _ask(self, call: Callable[[Api], Any]) -> object:
         """Of the API that a load balancer picks. Raises Killed where there is none."""
         role = self.roles[self.chances.random.choice(("api-1", "api-2"))]

@@ -18,21 +18,12 @@ from domain.ports import Append
 from infra.event_log import EventStore
 from infra.settings import Settings
 from tests.builders import a_job
+from tests.heart import Beats
 from tests.queues import Queues
 from tests.tcp_proxy import TcpProxy
 
 CAUSE = Cause("user:ada", "c-1")
 ENDED = {"success", "failed", "cancelled"}
-
-
-class Beats:
-    """A heartbeat that counts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def beat(self) -> None:
-        self.count += 1
 
 
 @asynccontextmanager

@@ -21,7 +21,8 @@ from infra.settings import Settings
 from projections.projector import run_projector
 from projections.queries import Queries
 from tests.builders import a_job
-from tests.component.consumers.at_work import Beats, relaying
+from tests.component.consumers.at_work import relaying
+from tests.heart import Beats
 from tests.queues import Queues, content
 
 CAUSE = Cause("user:ada", "c-1")

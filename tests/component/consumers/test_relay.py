@@ -20,7 +20,6 @@ from infra.relay_store import LEASE, read_totals
 from infra.settings import Settings
 from tests.builders import an_application
 from tests.component.consumers.at_work import (
-    Beats,
     append_from_the_future,
     listening,
     proxy_of,
@@ -30,6 +29,7 @@ from tests.component.consumers.at_work import (
     through,
     until,
 )
+from tests.heart import Beats
 from tests.queues import Queues, content
 
 

@@ -16,7 +16,6 @@ from infra.rabbitmq import open_publisher
 from infra.settings import Settings
 from tests.builders import a_job
 from tests.component.consumers.at_work import (
-    Beats,
     append_from_the_future,
     ended,
     names,
@@ -24,6 +23,7 @@ from tests.component.consumers.at_work import (
     summary,
     working,
 )
+from tests.heart import Beats
 from tests.queues import Queues, content
 
 # -- the whole path ---------------------------------------------------------------------------------------------------
