@@ -214,8 +214,28 @@ def test_services_and_ingress_lead_to_pods(manifests: Sequence[Manifest]) -> Non
             assert target in named or target in named.values(), name
     for ingress in of_kind(manifests, "Ingress").values():
         [rule] = ingress["spec"]["rules"]
+        assert {rule["host"]} == {host for tls in ingress["spec"]["tls"] for host in tls["hosts"]}
         backend = rule["http"]["paths"][0]["backend"]["service"]
         assert backend["port"]["name"] in {port["name"] for port in services[backend["name"]]["spec"]["ports"]}
+
+
+def test_nobody_outside_reads_the_metrics(production: Sequence[Manifest]) -> None:
+    ingresses = of_kind(production, "Ingress")
+    [paths] = [rule["http"]["paths"] for rule in ingresses["api-metrics"]["spec"]["rules"]]
+    assert [(path["path"], path["pathType"]) for path in paths] == [("/metrics", "Prefix")]
+    denied = ingresses["api-metrics"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/denylist-source-range"]
+    assert denied == "0.0.0.0/0,::/0"
+    assert ingresses["api-metrics"]["spec"]["rules"][0]["host"] == ingresses["api"]["spec"]["rules"][0]["host"]
+
+
+def test_the_example_counts_the_connections_to_postgresql(production: Sequence[Manifest]) -> None:
+    most = {name: told["spec"]["maxReplicas"] for name, told in of_kind(production, "HorizontalPodAutoscaler").items()}
+    for name, told in of_kind(production, "Deployment").items():
+        most.setdefault(name, told["spec"].get("replicas"))
+    processes = sum(most.values()) + len(most)
+    each = Settings.model_fields["event_store_pool_size"].default + 1
+    example = (FOLDER / "overlays/production/secrets.env.example").read_text(encoding="utf-8")
+    assert f"{processes} times {each} are {processes * each}" in example.replace("\n# ", " ")
 
 
 # -- network ----------------------------------------------------------------------------------------------------------
