@@ -12,7 +12,7 @@ from infra.bounded_process import STOP_SECONDS
 
 PROCESS_BYTES = 256 * 2**20  # a process of ours, when it holds nothing large
 FILES_OF_AN_EXCEL_FILE = 3
-READERS = inspect.signature(CvReader).parameters["processes"].default
+READERS: int = inspect.signature(CvReader).parameters["processes"].default
 
 
 def memory_needed() -> Mapping[str, int]:
