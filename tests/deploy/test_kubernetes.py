@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from infra import metrics
 from infra.role_server import STUCK_SECONDS
 from infra.settings import Settings
+from tests.deploy.bounds import closing_seconds, excel_bytes, memory_needed
 from tests.deploy.kubernetes import (
     FOLDER,
     OVERLAYS,
@@ -114,7 +115,27 @@ def test_a_role_gets_the_time_that_it_was_promised_to_end(manifests: Sequence[Ma
             spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", 0])
         )
         needed = float(settings["SHUTDOWN_GRACE_SECONDS"]) + float(hook[1])
-        assert spec["terminationGracePeriodSeconds"] >= needed + 5, role
+        assert spec["terminationGracePeriodSeconds"] >= needed + closing_seconds(), role
+
+
+def test_memory_and_disk_are_enough_for_what_the_code_bounds_itself(manifests: Sequence[Manifest]) -> None:
+    for role, needed in memory_needed().items():
+        _, spec = roles(manifests)[role]
+        limit = spec["containers"][0]["resources"]["limits"]["memory"]
+        assert size(limit) >= needed, role
+        [tmp] = [volume for volume in spec["volumes"] if volume["name"] == "tmp"]
+        assert "medium" not in tmp["emptyDir"], "it would count as memory"
+        assert role != "api" or size(tmp["emptyDir"]["sizeLimit"]) > excel_bytes()
+
+
+def size(told: str) -> int:
+    return int(told[:-2]) * {"Mi": 2**20, "Gi": 2**30}[told[-2:]]
+
+
+def test_an_api_that_waits_for_its_event_store_is_not_started_anew_all_the_time(manifests: Sequence[Manifest]) -> None:
+    for role, (_, spec) in roles(manifests).items():
+        probe = spec["containers"][0]["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= (600 if role == "api" else 60), role
 
 
 def test_every_pod_is_restricted(manifests: Sequence[Manifest]) -> None:
@@ -193,8 +214,28 @@ def test_services_and_ingress_lead_to_pods(manifests: Sequence[Manifest]) -> Non
             assert target in named or target in named.values(), name
     for ingress in of_kind(manifests, "Ingress").values():
         [rule] = ingress["spec"]["rules"]
+        assert {rule["host"]} == {host for tls in ingress["spec"]["tls"] for host in tls["hosts"]}
         backend = rule["http"]["paths"][0]["backend"]["service"]
         assert backend["port"]["name"] in {port["name"] for port in services[backend["name"]]["spec"]["ports"]}
+
+
+def test_nobody_outside_reads_the_metrics(production: Sequence[Manifest]) -> None:
+    ingresses = of_kind(production, "Ingress")
+    [paths] = [rule["http"]["paths"] for rule in ingresses["api-metrics"]["spec"]["rules"]]
+    assert [(path["path"], path["pathType"]) for path in paths] == [("/metrics", "Prefix")]
+    denied = ingresses["api-metrics"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/denylist-source-range"]
+    assert denied == "0.0.0.0/0,::/0"
+    assert ingresses["api-metrics"]["spec"]["rules"][0]["host"] == ingresses["api"]["spec"]["rules"][0]["host"]
+
+
+def test_the_example_counts_the_connections_to_postgresql(production: Sequence[Manifest]) -> None:
+    most = {name: told["spec"]["maxReplicas"] for name, told in of_kind(production, "HorizontalPodAutoscaler").items()}
+    for name, told in of_kind(production, "Deployment").items():
+        most.setdefault(name, told["spec"].get("replicas"))
+    processes = sum(most.values()) + len(most)
+    each = Settings.model_fields["event_store_pool_size"].default + 1
+    example = (FOLDER / "overlays/production/secrets.env.example").read_text(encoding="utf-8")
+    assert f"{processes} times {each} are {processes * each}" in example.replace("\n# ", " ")
 
 
 # -- network ----------------------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from infra.logs import FIELDS
+from infra.settings import Settings
 from tests.deploy.promql import rules_of
 from tests.deploy.tools import MONITORING, ROOT
 from tests.published import codes, table
@@ -15,6 +17,7 @@ PUBLISHED = {row["Log alert"]: row for row in table("metrics.md", "5. Logs", num
 BUILT = {rule["alert"]: rule for rule in rules_of(MONITORING / "loki-rules.yaml")}
 LABELS = {label for row in table("metrics.md", "5. Logs", number=1) for label in codes(row["Loki label"])}
 QUERIES = yaml.safe_load((MONITORING / "loki-queries.yaml").read_text(encoding="utf-8"))["dashboard"]["panels"]
+CODE = ("api", "consumers", "infra", "projections")
 EXPRESSIONS = [
     *(rule["expr"] for rule in BUILT.values()),
     *(query["expr"] for panel in QUERIES for query in panel["queries"]),
@@ -51,7 +54,7 @@ def test_a_query_selects_by_labels_and_filters_by_fields(expression: str) -> Non
 
 
 def test_event_types_that_are_asked_for_are_logged_or_published() -> None:
-    code = "".join(path.read_text() for name in ("api", "consumers", "infra") for path in (ROOT / name).rglob("*.py"))
+    code = "".join(path.read_text() for name in CODE for path in (ROOT / name).rglob("*.py"))
     published = str(table("metrics.md", "5. Logs", number=2))
     for expression in EXPRESSIONS:
         for told in re.findall(r'event_type=~?"([^"]*)"', expression):
@@ -71,17 +74,22 @@ def test_debug_lines_are_dropped_in_production() -> None:
     [scraped] = read("promtail-config.yaml")["scrape_configs"]
     [dropped] = [stage["match"] for stage in scraped["pipeline_stages"] if "match" in stage]
     assert dropped["action"] == "drop"
-    assert dropped["selector"] == '{environment="production", level="DEBUG"}'
+    assert dropped["selector"] == '{environment=~"(?i)production", level="DEBUG"}', "the service takes it in any case"
+    assert Settings(environment="PRODUCTION", secret_key=SecretStr("k" * 40)).is_production
     names = [name for stage in scraped["pipeline_stages"] for name in stage]
     assert names.index("labels") < names.index("match"), "the selector asks for labels"
 
 
 def test_promtail_reads_the_roles_of_compose() -> None:
     [scraped] = read("promtail-config.yaml")["scrape_configs"]
-    kept = next(told["regex"] for told in scraped["relabel_configs"] if told.get("action") == "keep")
+    [told] = [told for told in scraped["relabel_configs"] if told.get("action") == "keep"]
+    image, roles = told["regex"].split(";")
+    labels = [label.removeprefix("__meta_docker_container_label_") for label in told["source_labels"]]
+    assert labels == ["org_opencontainers_image_title", "com_docker_compose_service"]
+    assert f'org.opencontainers.image.title="{image}"' in (ROOT / "Dockerfile").read_text(encoding="utf-8")
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     ours = {name for name, told in services.items() if told["image"] == "application-manager-service"}
-    assert set(kept.split("|")) == ours
+    assert set(roles.strip("()").split("|")) == ours
 
 
 def test_loki_keeps_and_rules_in_places_that_fit_together() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.alert_cases import CASES, JOB, Series, all_of, requests
+from tests.deploy.alert_cases import CASES, JOB, Series, all_of, consumed, latency, requests
 from tests.deploy.promql import known, names_in, rules_of
+from tests.deploy.test_grafana import OBJECTIVES
 from tests.deploy.tools import MONITORING, accepted, promtool, run
 from tests.published import codes, table
 
@@ -162,9 +163,71 @@ def test_what_is_recorded_is_right(tmp_path: Path) -> None:
             job__http_error_ratio__avg30d=0.01,
             job__http_error_budget_left__ratio30d=-9,
             job__http_latency_seconds__p95=0.5417,
-            job__http_fast_500ms_ratio__rate5m=0.94,
         ),
         recorded(only_good, job__http_error_ratio__avg30d=0, job__http_error_budget_left__ratio30d=1),
         recorded(CASES["QueueProcessingBacklog"].quiet[0], job__queue_success_ratio__rate1h=0.96),
     ]
     check(tests, tmp_path, RECORDED)
+
+
+# -- objectives -------------------------------------------------------------------------------------------------------
+
+
+BUSY, IDLE = 60, 340  # minutes
+FAST, SLOW = latency(m500=100, m2500=100), latency(m500=50, m2500=90)
+
+
+def indicated(name: str, series: Series, value: float | None, *, first_idle: bool = False) -> dict[str, Any]:
+    """A test of promtool: the indicator after a busy hour and an idle night, or after the night and then the hour."""
+
+    def samples(told: str) -> str:
+        step = float(told.removeprefix("0+"))
+        end = step * BUSY
+        return f"0x{IDLE} {told}x{BUSY}" if first_idle else f"{told}x{BUSY} {end:g}+0x{IDLE}"
+
+    expected = [] if value is None else [{"labels": f'{{job="{JOB}"}}', "value": value}]
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [{"series": told, "values": samples(each)} for told, each in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"round({OBJECTIVES[name]['indicator']}, 0.01)",
+                "eval_time": f"{BUSY + IDLE}m",
+                "exp_samples": expected,
+            }
+        ],
+    }
+
+
+def without(series: Series, status: str) -> Series:
+    """While it has not happened once, there is no such series."""
+    return {name: samples for name, samples in series.items() if f'"{status}"' not in name}
+
+
+@pytest.mark.parametrize("first_idle", [False, True])
+def test_an_indicator_is_about_the_time_in_which_something_happened(first_idle: bool, tmp_path: Path) -> None:
+    told = [
+        ("availability", requests(990, 10), 99),
+        ("error_budget", requests(990, 10), 1),
+        ("latency_p95", FAST, 100),
+        ("latency_p95", SLOW, 0),
+        ("latency_p99", FAST, 100),
+        ("latency_p99", SLOW, 0),
+        ("processing_success", consumed(99, 1), 99),
+    ]
+    check([indicated(*each, first_idle=first_idle) for each in told], tmp_path, RECORDED)
+
+
+def test_an_indicator_is_zero_when_all_fails_and_not_there_when_nothing_is_asked(tmp_path: Path) -> None:
+    tests = [
+        indicated("availability", without(requests(0, 10), "200"), 0),
+        indicated("error_budget", without(requests(0, 10), "200"), 100),
+        indicated("processing_success", without(consumed(0, 10), "success"), 0),
+        *(indicated(name, all_of(requests(0), consumed(0, 0), latency_of_none()), None) for name in OBJECTIVES),
+    ]
+    check(tests, tmp_path, RECORDED)
+
+
+def latency_of_none() -> Series:
+    return dict.fromkeys(FAST, "0+0")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -47,6 +48,10 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
+async def has_consumed(prometheus: Prometheus, messages: int) -> bool:
+    return sum(value for _, value in await prometheus.query("queue_messages_consumed_total")) >= messages
+
+
 async def _holds(condition: Callable[[], Awaitable[bool]]) -> bool:
     try:
         return await condition()
@@ -73,6 +78,7 @@ async def test_all_that_is_asked_for_is_there_and_a_worker_that_is_gone_is_told(
     for number in range(3):  # a series that rises, not one that appears
         ids = [await watched.client.submit(f"Baker {number}"), await watched.client.submit(f"Miller {number} [reject]")]
         await watched.client.all_ended(ids)
+        await until(partial(has_consumed, prometheus, 2 * (number + 1)))
     wanted = asked_for() - MOVED_BY_WHAT_DOES_NOT_HAPPEN_HERE
 
     async def all_is_there() -> bool:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.deploy.promql import rules_of
+from infra.event_schemas import released
+from tests.deploy.promql import declared, rules_of
 from tests.deploy.tools import DEPLOY, MONITORING, ROOT
 from tests.published import PUBLISHED
 
@@ -16,7 +17,7 @@ RULES = {
     for rule in rules_of(MONITORING / file)
 }
 TOOLS = {"curl", "grep", "head", "jq", "kubectl", "sort", "tail", "uniq"}  # everybody's
-TOOLS |= {"alias", "export", "mongosh", "psql", "rabbitmq-diagnostics", "rabbitmqctl"}
+TOOLS |= {"base64", "export", "mongosh", "psql", "rabbitmq-diagnostics", "rabbitmqctl"}
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^\$ (.+)$", RUNBOOK, re.MULTILINE)
 
@@ -53,7 +54,7 @@ def test_its_command_is_one_of_ours_or_a_known_tool(command: str) -> None:
 @pytest.mark.parametrize("words", sorted(set(re.findall(r"app-manager ([a-z]+(?: [a-z]+)*)", RUNBOOK))))
 def test_our_own_commands_are_published(words: str) -> None:
     first, *more = words.split()
-    told = re.findall(rf"`{first}\b[^`]*`", CLI)
+    told = re.findall(rf"`(?:app-manager )?{first}\b[^`]*`", CLI)
     assert told
     assert all(any(word in line for line in told) for word in more), words
 
@@ -70,3 +71,28 @@ def test_kubernetes_names_are_those_of_the_manifests() -> None:
         assert (base / f"{name}.yaml").exists(), name
     for name in set(re.findall(r"-n ([\w-]+)", RUNBOOK)):
         assert f"name: {name}\n" in (base / "namespace.yaml").read_text(encoding="utf-8")
+
+
+LOGS = [command for command in COMMANDS if " logs " in command]
+
+
+@pytest.mark.parametrize("command", LOGS)
+def test_logs_are_those_of_every_pod_and_jq_can_read_them(command: str) -> None:
+    assert " -l " in command
+    assert " --tail=" in command, "else ten lines of each"
+    assert " | jq" not in command or "--prefix" not in command
+    assert "--previous" not in command or "--ignore-errors" in command, "most pods have none"
+
+
+def test_what_an_autoscaler_numbers_is_not_scaled_by_hand() -> None:
+    scaled = re.findall(r"scale deploy/(?:api|worker) --replicas=(\d+)", "\n".join(COMMANDS))
+    assert set(scaled) == {"0", "2"}, "workers: none, and again from none"
+
+
+def test_what_is_asked_for_is_there() -> None:
+    types = set(re.findall(r"--type (\S+)", RUNBOOK))
+    names = set(re.findall(r"metrics --filter (\w+)$", RUNBOOK, re.MULTILINE))
+    assert types <= released().keys()
+    assert all(any(known.startswith(name) for known in declared()) for name in names)
+    assert types
+    assert names
