@@ -103,12 +103,12 @@ async def test_it_goes_on_when_mongodb_is_there_and_when_it_is_back(
         server = await start_mongodb(tmp_path, port)
         try:
             await until(lambda: at_head(mongo, log), 40)
-            assert heart.needs == {"read_models": True}
+            await until(lambda: said(heart, True))
             await server.kill()
             await append(log, *STORIES[1:])
             count = heart.count
             await until(lambda: beaten(heart, count + 2))
-            assert heart.needs == {"read_models": False}
+            await until(lambda: said(heart, False))
             server = await start_mongodb(tmp_path, port)
             await until(lambda: at_head(mongo, log), 40)
             stop.set()
@@ -116,6 +116,10 @@ async def test_it_goes_on_when_mongodb_is_there_and_when_it_is_back(
             await expect_all(mongo, log)
         finally:
             await server.stop()
+
+
+async def said(heart: Beats, well: bool) -> bool:
+    return heart.needs == {"read_models": well}
 
 
 async def beaten(heart: Beats, times: int) -> bool:
