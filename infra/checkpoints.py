@@ -53,12 +53,8 @@ class CheckpointFolder:
     _end: _End | None = None
 
     def lines(self) -> Iterator[Line]:
-        """All, in order. A last line without its end is left out."""
-        for file in self._files():
-            with file.open("rb") as opened:
-                for number, content in enumerate(opened, 1):
-                    if content.endswith(b"\n"):
-                        yield Line(content[:-1], f"{file.name}:{number}")
+        """All that there are now, in order. A last line without its end is left out."""
+        return _lines_of([(file, file.stat().st_size) for file in self._files()])
 
     def last(self) -> Checkpoint | None:
         """Raises CheckpointsBroken."""
@@ -114,6 +110,19 @@ class CheckpointFolder:
             yield
         finally:
             os.close(lock)
+
+
+def _lines_of(files: Sequence[tuple[Path, int]]) -> Iterator[Line]:
+    """Of each file the lines that were in its first bytes."""
+    for file, size in files:
+        left = size
+        with file.open("rb") as opened:
+            for number, content in enumerate(opened, 1):
+                left -= len(content)
+                if left < 0:
+                    break
+                if content.endswith(b"\n"):
+                    yield Line(content[:-1], f"{file.name}:{number}")
 
 
 def _end_of(files: Sequence[Path]) -> _End:

@@ -37,6 +37,14 @@ def test_a_folder_is_made_with_its_first_checkpoint(tmp_path: Path) -> None:
     assert [line.place for line in folder.lines()] == [f"{FIRST}:{number}" for number in (1, 2, 3)]
 
 
+def test_lines_are_those_that_there_were_when_they_were_asked_for(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    seal_each(folder, 2)
+    lines = folder.lines()
+    seal(folder, EVENTS[2:3])
+    assert [line.place for line in lines] == [f"{FIRST}:1", f"{FIRST}:2"]
+
+
 def test_who_comes_next_goes_on(tmp_path: Path) -> None:
     seal_each(CheckpointFolder(tmp_path), 2)
     other = CheckpointFolder(tmp_path)

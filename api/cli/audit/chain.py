@@ -1,13 +1,14 @@
-"""Holds a log against its signed checkpoints (`infra/seals.py`): first these against each other, then the events.
+"""Holds a log against its signed checkpoints (`infra/seals.py`): these against each other, and the events to them.
+
+Both are walked through side by side, so it takes the same memory however many there are.
 
 A digest begins with the one of the checkpoint before, as that is written, so each part of the log is checked by itself:
 what is wrong in one does not hide what is wrong in the next.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from api.cli.audit.findings import Findings
 from infra.audit_keys import PublicKey
@@ -18,27 +19,29 @@ from infra.seals import START, Checkpoint, Digest
 Keys = Mapping[str, PublicKey]
 
 
-def read_checkpoints(lines: Iterable[Line], keys: Keys, findings: Findings, *, whole: bool = True) -> list[Checkpoint]:
+def read_checkpoints(
+    lines: Iterable[Line], keys: Keys, findings: Findings, *, whole: bool = True
+) -> Iterator[Checkpoint]:
     """Those that can be read, in order; what is wrong with any is told. `whole`: they begin with the first one."""
-    found: list[Checkpoint] = []
+    before: Checkpoint | None = None
     for line in lines:
         try:
             checkpoint = Checkpoint.parse(line.content)
         except ValueError:
             findings.add(f"{line.place} is no checkpoint as it was written")
             continue
-        found.append(checkpoint)
         key = keys.get(checkpoint.key_id)
         if key is None:
             findings.add(f"checkpoint {checkpoint.number} is signed with an unknown key, {checkpoint.key_id}")
         elif not checkpoint.signed_by(key):
             findings.add(f"checkpoint {checkpoint.number} was changed: its signature does not fit")
-    if whole and found and (found[0].number, found[0].previous) != (1, START):
-        findings.add(f"the checkpoints begin with number {found[0].number}: earlier ones are missing")
-    for before, after in pairwise(found):
-        if not _follows(before, after):
-            findings.add(f"checkpoint {after.number} does not follow checkpoint {before.number}")
-    return found
+        if before is None:
+            if whole and (checkpoint.number, checkpoint.previous) != (1, START):
+                findings.add(f"the checkpoints begin with number {checkpoint.number}: earlier ones are missing")
+        elif not _follows(before, checkpoint):
+            findings.add(f"checkpoint {checkpoint.number} does not follow checkpoint {before.number}")
+        yield checkpoint
+        before = checkpoint
 
 
 def _follows(before: Checkpoint, after: Checkpoint) -> bool:
@@ -68,20 +71,21 @@ class _Part:
 
 
 class Chain:
-    """Takes the events of the log in its order.
+    """Takes the events of the log in its order. `count` and `last` are of the checkpoints that were read until now.
 
     `sealed` counts those that were found as they were sealed, `unsealed` those behind the last checkpoint, `skipped`
     those that the first one cannot tell of.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], findings: Findings, *, whole: bool = True) -> None:
+    last: Checkpoint | None
+
+    def __init__(self, checkpoints: Iterable[Checkpoint], findings: Findings, *, whole: bool = True) -> None:
         """Without `whole`, what is before the first checkpoint is not looked at."""
-        befores: list[Checkpoint | None] = [None, *checkpoints] if whole else [*checkpoints]
-        untils = checkpoints if whole else checkpoints[1:]
-        self._parts = iter([_Part(before, until) for before, until in zip(befores, untils, strict=False)])
-        self._findings = findings
-        self._after = 0 if whole or not checkpoints else checkpoints[0].position
+        self._checkpoints, self._findings = iter(checkpoints), findings
+        self.count, self.last = 0, None
         self.sealed = self.unsealed = self.skipped = 0
+        first = None if whole else self._next()
+        self._after = first.position if first else 0
         self._next_part()
 
     def add(self, events: Sequence[StoredAt]) -> None:
@@ -106,8 +110,15 @@ class Chain:
             self._close(self._part)
             self._next_part()
 
+    def _next(self) -> Checkpoint | None:
+        found = next(self._checkpoints, None)
+        if found is not None:
+            self.count, self.last = self.count + 1, found
+        return found
+
     def _next_part(self) -> None:
-        self._part = next(self._parts, None)
+        last, until = self.last, self._next()
+        self._part = None if until is None else _Part(last, until)
         before = self._part.before.digest if self._part and self._part.before else START
         self._digest = Digest(before) if self._part and self._part.can_be_checked else None
 

@@ -80,7 +80,7 @@ def export(
     begin = None if from_ is None else _moment(from_, "--from")
     end = None if to is None else _moment(to, "--to")
     told, settings = output_of(settings_of(context, as_json=json)), load_settings()
-    lines = folder_lines(settings)
+    lines = list(folder_lines(settings))
     with opened_log(settings) as log:
         header = Header(*positions_between(log, begin, end), user, type_)
         if output == STDOUT:

@@ -36,7 +36,7 @@ def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line
         if copy is not None and header.without_gaps:
             lines = _of_copy(lines, copy, header, end, findings)
         whole = header.from_ is None
-        checkpoints = read_checkpoints(lines, keys, findings, whole=whole)
+        checkpoints = list(read_checkpoints(lines, keys, findings, whole=whole))
         chain = Chain(checkpoints, findings, whole=whole) if header.without_gaps else None
         verification = Verification(findings, chain, from_start=header.without_gaps and whole)
         with rare_collections(), bar("Verify", end.events if end else 0) as tell:
@@ -48,7 +48,7 @@ def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line
         findings.add(f"the export says that it holds {end.events} events, there are {verification.events}")
     if header.complete and verification.events and not checkpoints:
         findings.add("there are no checkpoints: nothing tells whether the events are as they were written")
-    return report(str(path), verification, checkpoints, part=header.about or None, not_checked=_not_checked(header))
+    return report(str(path), verification, part=header.about or None, not_checked=_not_checked(header))
 
 
 def _not_checked(header: Header) -> str | None:

@@ -1,6 +1,7 @@
 """`audit verify`: on the log of this service (`api/cli/audit/offline.py`: on an export of one)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from infra.audit_keys import AuditKeyError, PublicKey, public_keys, signing_key
 from infra.checkpoints import CheckpointFolder, Line
 from infra.log_database import LogAdapter
 from infra.memory import rare_collections
-from infra.seals import Checkpoint
 from infra.settings import Settings
 
 Body = dict[str, Any]
@@ -35,10 +35,22 @@ def keys_of(settings: Settings, file: Path | None) -> Mapping[str, PublicKey]:
     raise CommandFailed("no key to check the checkpoints with: --public-key FILE, or AUDIT_SIGNING_KEY")
 
 
-def folder_lines(settings: Settings) -> list[Line]:
-    """Raises CommandFailed."""
+def folder_lines(settings: Settings) -> Iterator[Line]:
+    """Those that there are now, however late they are read. Raises CommandFailed, also while they are read."""
+    with _readable(settings):
+        lines = CheckpointFolder(settings.audit_checkpoint_dir).lines()
+    return _read(lines, settings)
+
+
+def _read(lines: Iterator[Line], settings: Settings) -> Iterator[Line]:
+    with _readable(settings):
+        yield from lines
+
+
+@contextmanager
+def _readable(settings: Settings) -> Iterator[None]:
     try:
-        return list(CheckpointFolder(settings.audit_checkpoint_dir).lines())
+        yield
     except OSError as error:
         message = f"{settings.audit_checkpoint_dir} cannot be read: {error.strerror} (AUDIT_CHECKPOINT_DIR)"
         raise CommandFailed(message) from None
@@ -47,40 +59,40 @@ def folder_lines(settings: Settings) -> list[Line]:
 def named_copy(settings: Settings) -> list[Line] | None:
     """What AUDIT_CHECKPOINT_DIR names, if it does: what is under .data/ here may be of another service."""
     default = Settings.model_fields["audit_checkpoint_dir"].default
-    return None if settings.audit_checkpoint_dir == default else folder_lines(settings)
+    return None if settings.audit_checkpoint_dir == default else list(folder_lines(settings))
 
 
 def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, PublicKey], source: str) -> Body:
-    """The checkpoints must have been read before the log, which goes on meanwhile."""
+    """`lines` are those that there were before this is called: the log goes on meanwhile."""
     findings = Findings()
-    checkpoints = read_checkpoints(lines, keys, findings)
     head = log.head()
-    chain = Chain(checkpoints, findings)
+    chain = Chain(read_checkpoints(lines, keys, findings), findings)
     verification = Verification(findings, chain)
     with rare_collections(), bar("Verify", head) as tell:
         for events in read_ahead(verification.chained(events_of(log, BEFORE_ALL, head))):
             verification.add(events)
             tell(verification.last)
     verification.end()
-    if head and not checkpoints:
+    if head and not chain.count:
         findings.add("there are no checkpoints: nothing tells whether the log is as it was written")
-    return report(source, verification, checkpoints)
+    return report(source, verification)
 
 
-def report(source: str, verification: Verification, checkpoints: list[Checkpoint], **more: Any) -> Body:
+def report(source: str, verification: Verification, **more: Any) -> Body:
     chain, findings = verification.chain, verification.findings
+    last = chain.last if chain else None
     return {
         "source": source,
         "ok": findings.count == 0,
         "events": verification.events,
         "streams": verification.streams,
         "position": verification.last,
-        "checkpoints": len(checkpoints) if chain else None,
+        "checkpoints": chain.count if chain else None,
         "sealed_events": chain.sealed if chain else None,
         "unsealed_events": chain.unsealed if chain else None,
         "skipped_events": chain.skipped if chain else None,
-        "sealed_until": checkpoints[-1].position if chain and checkpoints else None,
-        "sealed_at": checkpoints[-1].at if chain and checkpoints else None,
+        "sealed_until": last.position if last else None,
+        "sealed_at": last.at if last else None,
         "checked_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         **more,
         "problems": findings.count,
