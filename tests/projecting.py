@@ -170,15 +170,19 @@ class Picky:
         return getattr(self.model, name)
 
     def touches(self, recorded: RecordedEvent) -> Collection[str]:
-        return self.model.touches(recorded)
+        """What it cannot take concerns it, whatever the model makes of it: an event that changes nothing is not tried."""
+        return self.model.touches(recorded) or ([recorded.stream_id.hex] if self._stumbles(recorded) else ())
 
     def is_new(self, id: str, recorded: RecordedEvent) -> bool:
         return self.model.is_new(id, recorded)
 
     def apply(self, recorded: RecordedEvent, docs: Documents) -> None:
         self.model.apply(recorded, docs)
-        if recorded.stream_id == self.stream and recorded.event.NAME in self.poison and not self.cured:
+        if self._stumbles(recorded):
             raise ValueError(f"cannot take {recorded.event.NAME}")
+
+    def _stumbles(self, recorded: RecordedEvent) -> bool:
+        return recorded.stream_id == self.stream and recorded.event.NAME in self.poison and not self.cured
 
 
 def with_picky(model: ReadModel, stream: UUID, *poison: str) -> Sequence[ReadModel]:

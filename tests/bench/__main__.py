@@ -31,6 +31,7 @@ def measurements(on: Servers) -> dict[str, Measure]:
         "list_page": partial(lists.measure, on),
         "export_csv": partial(exports.csv, on),
         "export_excel": partial(exports.excel, on),
+        "export_slow": partial(exports.slow, on),
         "status": partial(status.without_limits, on),
         "rate_limit": partial(status.with_limits, on),
         "visible": partial(submit.visible, on),

@@ -20,6 +20,8 @@ APPLIED, FAILED = 800_000, 200_000
 EXCEL_ROWS = 100_000
 NEIGHBOUR_PER_SECOND = 100
 MEMORY_LOOKS_A_SECOND = 20
+SLOW_USERS, SLOW_ROWS, SLOW_EACH, SLOW_SECONDS = 50, 6_000, 5, 30
+SLOW_BYTES_A_SECOND = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -113,14 +115,53 @@ async def excel(on: Servers) -> Sequence[Row]:
     ]
 
 
+async def slow(on: Servers) -> Sequence[Row]:
+    """Memory of one API process that many ask for exports at once, each of whom takes a little at a time."""
+    users = [f"slow-{number}" for number in range(SLOW_USERS)]
+    async with one_api(on, SLOW_ROWS, 0, users) as (made, client):
+        memory, ended = Memory(made.processes["api"].pid), asyncio.Event()
+        watching = asyncio.create_task(memory.watch_until(ended))
+        took = await asyncio.gather(*(_take_slowly(client, user) for user in users for _ in range(SLOW_EACH)))
+        ended.set()
+        await watching
+    accepted = [size for status, size in took if status == 200]
+    statuses = {status: [one for one, _ in took].count(status) for status in sorted({one for one, _ in took})}
+    conditions = (
+        f"{len(took)} CSV streams of {SLOW_ROWS:,} rows asked for at once by {SLOW_USERS} users over one API process, "
+        f"each reader takes {SLOW_BYTES_A_SECOND // 1024} KiB a second for {SLOW_SECONDS} s; answered {statuses}, "
+        f"{min(accepted, default=0) / 2**20:.1f} MiB at least were read of each; {memory.before:.0f} MiB before"
+    )
+    return [Row("slow_exports_rss_growth_mib", memory.most - memory.before, "MiB", "< 100", conditions)]
+
+
+async def _take_slowly(client: Client, user: str) -> tuple[int, int]:
+    """The status, and how many bytes were read in time."""
+    parts = urlsplit(client.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=4096)
+    asked = (
+        f"GET /export/csv?stream=true HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token(user)}\r\n\r\n"
+    )
+    writer.write(asked.encode())
+    status = int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+    size, until = 0, time.perf_counter() + SLOW_SECONDS
+    while status == 200 and time.perf_counter() < until:
+        size += len(await reader.read(SLOW_BYTES_A_SECOND // 4))
+        await asyncio.sleep(0.25)
+    writer.transport.abort()
+    return status, size
+
+
 @asynccontextmanager
-async def one_api(on: Servers, applied_count: int, failed_count: int) -> AsyncIterator[tuple[Service, Client]]:
-    """With so many rows of the user `rows`."""
+async def one_api(
+    on: Servers, applied_count: int, failed_count: int, users: Sequence[str] = ("rows",)
+) -> AsyncIterator[tuple[Service, Client]]:
+    """With so many rows of each user."""
     async with (
         service(on, on.fresh_sqlite(), "api", "projector") as (made, client),
         Mongo(on.mongodb.url, made.settings["MONGODB_DATABASE"]) as mongo,
     ):
-        await seed(mongo, "rows", applied_count=applied_count, failed_count=failed_count)
+        for user in users:
+            await seed(mongo, user, applied_count=applied_count, failed_count=failed_count)
         try:
             yield made, client
         finally:
