@@ -170,7 +170,7 @@ class Picky:
         return getattr(self.model, name)
 
     def touches(self, recorded: RecordedEvent) -> Collection[str]:
-        """What it cannot take concerns it, whatever the model makes of it: an event that changes nothing is not tried."""
+        """What it cannot take concerns it, whatever the model makes of it: what changes nothing is not tried."""
         return self.model.touches(recorded) or ([recorded.stream_id.hex] if self._stumbles(recorded) else ())
 
     def is_new(self, id: str, recorded: RecordedEvent) -> bool:
