@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 15.0
 REFRESH_SECONDS = 10.0  # for one of them
+POSITIONS_SECONDS = 6.0  # of these for the read models: the client looks five seconds for a server
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,12 @@ class Gauges:
 
     async def lags(self) -> None:
         try:
-            self._positions.update(await self.queries.positions())
-        finally:
+            async with asyncio.timeout(POSITIONS_SECONDS):
+                self._positions.update(await self.queries.positions())
+        except (StoreError, ReadModelBehind, TimeoutError):
             await self._show_lags()
+            raise
+        await self._show_lags()
 
     async def _show_lags(self) -> None:
         head = await self.event_store.log.head()

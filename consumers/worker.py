@@ -17,8 +17,8 @@ then portal calls are broken off, and what has no end is given back through the 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -85,22 +85,16 @@ async def _opened_worker(
     runs = RunWatch(event_store.log, settings.application_processing_queue)
     processing = Processing(tools, event_store.claims, keeper, CvShelf(CvStore(mongo)), runs)
 
-    @asynccontextmanager
-    async def consume() -> AsyncIterator[Consumer]:
+    def consume() -> AbstractAsyncContextManager[Consumer]:
         queue, prefetch = settings.application_processing_queue, settings.worker_prefetch
-        async with open_consumer(settings.rabbitmq_url, queue, settings.queue_type, prefetch) as consumer:
-            show(True)
-            try:
-                yield consumer
-            finally:
-                show(False)
+        return open_consumer(settings.rabbitmq_url, queue, settings.queue_type, prefetch)
 
     def show(consumes: bool) -> None:
         heartbeat.says("rabbitmq", consumes)
         metrics.WORKER_ACTIVE.set(int(consumes), worker_name=metrics.APPLICATION_WORKER)
 
     show(False)
-    return Worker(settings, processing, runs, watch, consume)
+    return Worker(settings, processing, runs, watch, consume, show)
 
 
 def _portals(settings: Settings) -> Portals:
@@ -139,10 +133,12 @@ class Worker:
         runs: RunWatch,
         watch: ClaimWatch,
         open_consumer: OpenConsumer,
+        show: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        """`show` is told whether it consumes, as that changes."""
         self._settings, self._processing, self._runs, self._watch = settings, processing, runs, watch
         self._queue = settings.application_processing_queue
-        self._open_consumer = open_consumer
+        self._open_consumer, self._show = open_consumer, show
         self._tools = processing.tools
         self._actor = f"worker:{processing.keeper.holder}"
         self._tasks: set[asyncio.Task[object]] = set()  # one for each message that is not acknowledged
@@ -167,10 +163,12 @@ class Worker:
     async def _consume(self, stop: asyncio.Event, backoff: Backoff) -> None:
         async with self._open_consumer() as consumer:
             backoff.reset()
+            self._show(True)
             logger.info("worker consumes", extra={"event_type": "worker_started", "queue": self._queue})
             try:
                 await until_first(stop.wait(), self._take_all(consumer), asyncio.wait([self._newer]))
             finally:
+                self._show(False)
                 self._forget_waiting()
             if self._newer.done():
                 self._newer.result()

@@ -16,7 +16,7 @@ import psycopg
 from eventsourcing.persistence import PersistenceError, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Connection, Cursor
-from psycopg.abc import PQGen
+from psycopg.abc import Params, PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
@@ -31,6 +31,7 @@ LOCK_TIMEOUT_MS = 900
 IDLE_TIMEOUT_MS = 750  # in a transaction: for so long the log may stand still, and for what it takes to go on
 LOCK_DEADLINE_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5.0
+CHECK_SECONDS = 5.0  # for the server to show that it is there
 ANSWER_SECONDS = 35.0  # longer than the server lets a statement run: what comes later never comes
 TABLE = "stored_events"
 TOO_SLOW = (
@@ -65,14 +66,25 @@ SELECT_AFTER = (
 class _Connection(Connection[Row]):
     """One whose server may fall silent while its packets are still acknowledged, as behind a proxy: it is given up."""
 
+    _is_checked = False
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        deadline = time.monotonic() + ANSWER_SECONDS
+        seconds = CHECK_SECONDS if self._is_checked else ANSWER_SECONDS
+        deadline = time.monotonic() + seconds
         try:
-            return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+            return super().wait(gen, interval, seconds if timeout is None else timeout)
         except psycopg.OperationalError:
             if timeout is None and time.monotonic() >= deadline:
                 self.pgconn.finish()
             raise
+
+    def execute(self, query: Any, params: Params | None = None, **options: Any) -> Cursor[Row]:
+        """An empty one is the pool's check before a connection is used."""
+        self._is_checked = isinstance(query, str) and not query
+        try:
+            return super().execute(query, params, **options)
+        finally:
+            self._is_checked = False
 
 
 class _Session:

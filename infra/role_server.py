@@ -9,7 +9,7 @@ the role's event loop: one that is blocked answers nothing at all, which a probe
 import asyncio
 import errno
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -34,9 +34,10 @@ class CannotListen(Exception):
 class Heartbeat:
     """When the role's loop last turned, and what it says that it has. A new one counts as a turn."""
 
-    def __init__(self, role: Role, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, role: Role, now: Callable[[], float] = time.monotonic, *, needs: Sequence[str] = ()) -> None:
+        """`needs`: what it will say something of; until then it lacks that."""
         self.role = role
-        self.needs: dict[str, bool] = {}
+        self.needs = dict.fromkeys(needs, False)
         self._now = now
         self.beat()
 

@@ -125,7 +125,7 @@ class _Users:
 
 
 class SqliteLog:
-    """`LogAdapter` over one file; `path` and its folder are made when missing; the file is read by its owner only."""
+    """`LogAdapter` over one file; `path` and its folder are made when missing; a new file is read by its owner only."""
 
     pause_after_commit = 0.001
 
@@ -212,7 +212,7 @@ def _stream_id(text: str) -> UUID | str:
     """
     try:
         id = UUID(text)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         return str(text)
     return id if id.hex == text else text
 

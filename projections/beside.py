@@ -8,9 +8,12 @@ last: nobody reads such a build before.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from domain.errors import StoreError
@@ -18,10 +21,12 @@ from domain.event import RecordedEvent
 from domain.ports import Append, EventLog
 from infra.mongo import Mongo, mongo_errors
 from projections.holdings import Active, Backoff
-from projections.mongo_view import MongoView
+from projections.mongo_view import CALL_SECONDS, MongoView
 from projections.projector import Projector
 from projections.read_model import ReadModel
 from projections.view import BuildName
+
+T = TypeVar("T")
 
 BATCH_MAX = 5_000
 STORE_TRIES = 8  # in a row, about half a minute
@@ -56,11 +61,23 @@ class BesideView(MongoView):
         """Nobody reads it before a switch."""
 
     async def finish(self, told: Told) -> None:
-        """Makes the indexes, without which none of them may be read. `told`: how many builds have theirs."""
+        """Makes the indexes, without which none of them may be read. `told`: how many builds have theirs.
+
+        Interrupted, the database breaks off as well. Raises StoreErrors when it stays away.
+        """
         for count, build in enumerate(self._builds, 1):
-            with mongo_errors(INDEX_SECONDS):
-                await self.make_indexes(build)
+            await _patiently(partial(self._finish, build))
             told(count)
+
+    async def _finish(self, build: BuildName) -> None:
+        """A majority is enough: by default they are made once each member has them, also one that is away."""
+        try:
+            with mongo_errors(INDEX_SECONDS):
+                await self.make_indexes(build, commitQuorum="majority")
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreError), mongo_errors(CALL_SECONDS):
+                await self._collection(build).drop_indexes()  # else a thread waits for the end of the work
+            raise
 
     async def _prepare(self, build: BuildName) -> None:
         """`finish` does."""
@@ -114,20 +131,10 @@ class Builder:
         Raises BuildInUse, BuildStopped, NewerEvent, and StoreErrors when a store stays away.
         """
         self._log.position = position
-        loop, backoff, tries = asyncio.get_running_loop(), Backoff(), 0
+        loop = asyncio.get_running_loop()
         wait_until = loop.time() + LEASES_WAITED * self._lease_seconds
         while True:
-            try:
-                moved = await self._projector.turn()
-            except StoreError:
-                tries += 1
-                if tries > STORE_TRIES:
-                    raise
-                self._projector.forget()
-                await pause(backoff.longer())
-                continue
-            backoff.reset()
-            tries = 0
+            moved = await _patiently(self._turn)
             active = self._checked()
             missing = (await self._view.builds()).keys() - {one.lease.build for one in active}
             if not missing:
@@ -138,6 +145,13 @@ class Builder:
                 raise BuildInUse(f"another process is making {', '.join(map(str, sorted(missing)))}")
             if not moved:
                 await pause(self._lease_seconds / 10)
+
+    async def _turn(self) -> bool:
+        try:
+            return await self._projector.turn()
+        except StoreError:
+            self._projector.forget()
+            raise
 
     def forget(self) -> None:
         """Their collections were dropped: the next look makes them anew."""
@@ -151,6 +165,17 @@ class Builder:
             if one.stopped:
                 raise BuildStopped(f"{one.lease.build} cannot go on after position {one.lease.position}: {one.stopped}")
         return self._projector.active
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Again and again while a store is away, STORE_TRIES times at most. Raises a StoreError then."""
+    backoff = Backoff()
+    for _ in range(STORE_TRIES):
+        try:
+            return await work()
+        except StoreError:
+            await pause(backoff.longer())
+    return await work()
 
 
 async def pause(seconds: float) -> None:

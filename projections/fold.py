@@ -56,6 +56,7 @@ class Batch:
     poisons: Poisons
     ids: Sequence[str]
     known_before: Sequence[str]
+    freed: Sequence[FreedEvent]  # by decisions of the batch
 
     @classmethod
     def of(
@@ -74,7 +75,10 @@ class Batch:
         ids: dict[str, bool] = {}  # and whether it is new
         applied: set[type[Event]] = set()  # kinds of events, which a read model knows or does not
         done: list[tuple[Step, RecordedEvent]] = []
+        freed: list[FreedEvent] = []
         for step, recorded in steps:
+            if isinstance(recorded, FreedEvent):
+                freed.append(recorded)
             if step is not Step.APPLY:
                 ids.setdefault(parked_id(_stream_of(step, recorded)), False)
             elif touched := _touched(model, recorded):
@@ -87,12 +91,7 @@ class Batch:
                 applied.add(type(recorded.event))
             done.append((step, recorded))
         known_before = [id for id, is_new in ids.items() if not is_new]
-        return cls(model, lease, events, done, poisons, list(ids), known_before)
-
-    @property
-    def freed(self) -> Sequence[FreedEvent]:
-        """Events that a decision of the batch frees."""
-        return [recorded for _, recorded in self.steps if isinstance(recorded, FreedEvent)]
+        return cls(model, lease, events, done, poisons, list(ids), known_before, freed)
 
     def fold(self, docs: dict[str, Document], stopped: str | None = None) -> Advance:
         """What follows from `docs`, those of `known_before` that there are: they change. Raises Poison as `of` does."""

@@ -118,10 +118,10 @@ class MongoView:
             unread = {"_id": f"{build.model}.{build.version}", "live": None, "retired.number": {"$ne": build.number}}
             await self._mongo.database[BUILDS].update_one(unread, {"$set": {"live": build.number}})
 
-    async def make_indexes(self, build: BuildName) -> None:
-        """What its readers need; those that are there stay."""
+    async def make_indexes(self, build: BuildName, **options: Any) -> None:
+        """What its readers need; those that are there stay. `options` are the command's."""
         model = self._models[build.model, build.version]
-        await self._collection(build).create_indexes([*model.INDEXES, PARKED_INDEX])
+        await self._collection(build).create_indexes([*model.INDEXES, PARKED_INDEX], **options)
 
     # -- documents ----------------------------------------------------------------------------------------------------
 

@@ -83,7 +83,6 @@ class Projector:
 
     async def run(self, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
         backoff = Backoff()
-        heartbeat.says("read_models", False)
         try:
             while not stop.is_set():
                 heartbeat.beat()

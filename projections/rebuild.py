@@ -66,9 +66,10 @@ async def rebuild(
         builder = Builder(at.log, view, models, at.lease_seconds)
         try:
             await at.bring_near(builder, at.log.head)
+            await view.finish(at.tell.stage("Making indexes", 0, len(builds)))
+            await at.bring_near(builder, at.log.head)  # it may have taken long
         finally:
             await builder.leave()
-        await view.finish(at.tell.stage("Making indexes", 0, len(builds)))
     return [
         await _check_and_switch(at, model, build, keep=keep, grace=grace)
         for model, build in zip(models, builds, strict=True)
@@ -126,6 +127,8 @@ async def _switch(
     async with BesideView(at.mongo, [model], at.holder, at.lease_seconds, [build]) as view:
         builder = Builder(at.log, view, [model], at.lease_seconds)
         try:
+            await builder.reach(await at.log.head())
+            await view.finish(lambda _: None)  # it may have been dropped meanwhile, and made anew
             for _ in range(SWITCH_TRIES):
                 [active] = await builder.reach(await at.log.head())
                 live = (await registry.all())[model.NAME].live

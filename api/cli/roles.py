@@ -8,7 +8,7 @@ Once a role runs, it handles the absence of every store itself.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -46,7 +46,7 @@ async def project(settings: Settings, stop: asyncio.Event) -> None:
         async with Mongo.of(settings) as mongo:
             await run_projector(event_store, mongo, settings, heartbeat, stop)
 
-    await _run_role(Role.PROJECTOR, "projector_metrics_port", settings, stop, run)
+    await _run_role(Role.PROJECTOR, "projector_metrics_port", settings, stop, run, needs=["read_models"])
 
 
 async def relay(settings: Settings, stop: asyncio.Event, from_position: int | None = None) -> None:
@@ -65,7 +65,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         await run_worker(event_store, settings, heartbeat, stop)
 
     await asyncio.to_thread(check_adapters, settings)
-    await _run_role(Role.WORKER, "worker_metrics_port", settings, stop, run)
+    await _run_role(Role.WORKER, "worker_metrics_port", settings, stop, run, needs=["rabbitmq"])
 
 
 async def sandbox(settings: Settings, stop: asyncio.Event) -> None:
@@ -92,9 +92,11 @@ async def _run_role(
     settings: Settings,
     stop: asyncio.Event,
     run: Callable[[EventStore, Heartbeat], Awaitable[None]],
+    *,
+    needs: Sequence[str] = (),
 ) -> None:
-    """Runs it with the event log, beside the role's own server."""
-    heartbeat = Heartbeat(role)
+    """Runs it with the event log, beside the role's own server. `needs`: what else it says whether it has it."""
+    heartbeat = Heartbeat(role, needs=needs)
     event_store: EventStore | None = None
 
     async def ready() -> Mapping[str, bool]:

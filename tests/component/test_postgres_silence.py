@@ -16,7 +16,8 @@ CONNECTIONS = 2
 async def test_no_call_waits_for_ever_and_no_connection_is_lost(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_log, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(postgres_log, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_log, "CHECK_SECONDS", 0.2)
     there = urlsplit(postgresql_url)
     assert there.hostname
     assert there.port

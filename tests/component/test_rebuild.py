@@ -71,6 +71,8 @@ async def test_every_read_model_is_rebuilt_equal_and_switched(mongo: Mongo, log:
         assert one.comparison is not None
         assert one.comparison.equal
         assert await content(mongo, one.build) == folded(model, recorded)
+        indexes = await mongo.database[str(one.build)].index_information()
+        assert indexes.keys() >= {index.document["name"] for index in model.INDEXES}
         now = await registered(mongo, model.NAME)
         assert (now.live, set(now.numbers), now.next) == (2, {1, 2}, None)
         [old] = now.retired

@@ -86,8 +86,7 @@ async def test_it_is_not_ready_when_one_thing_is_away(http: aiohttp.ClientSessio
 
 
 async def test_what_a_role_says_of_itself_counts(http: aiohttp.ClientSession) -> None:
-    heartbeat = Heartbeat(Role.WORKER)
-    heartbeat.says("rabbitmq", False)
+    heartbeat = Heartbeat(Role.WORKER, needs=["rabbitmq"])
     status, body = await get(http, "/health/ready", heartbeat)
     assert (status, body["checks"]["rabbitmq"]) == (503, "not_ready")
     heartbeat.says("rabbitmq", True)

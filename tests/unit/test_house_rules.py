@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -164,3 +165,11 @@ def test_what_the_developers_install_agrees_with_what_the_service_runs_on() -> N
         for name in ("requirements.txt", "requirements-dev.txt")
     )
     none(sorted(service - developers))
+
+
+def test_no_folder_of_tests_is_left_out() -> None:
+    """`pytest` alone walks through `testpaths`, which name an order."""
+    paths = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"]
+    walked = {folder for path in paths for folder in ROOT.glob(path)}
+    folders = {ROOT / "tests" / path.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/**/test_*.py")}
+    assert folders <= walked

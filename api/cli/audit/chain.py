@@ -81,7 +81,7 @@ class Chain:
 
     def __init__(self, checkpoints: Iterable[Checkpoint], findings: Findings, *, whole: bool = True) -> None:
         """Without `whole`, what is before the first checkpoint is not looked at."""
-        self._checkpoints, self._findings = iter(checkpoints), findings
+        self._checkpoints, self.findings = iter(checkpoints), findings
         self.count, self.last = 0, None
         self.sealed = self.unsealed = self.skipped = 0
         first = None if whole else self._next()
@@ -125,13 +125,13 @@ class Chain:
     def _close(self, part: _Part) -> None:
         digest, until = self._digest, part.until
         if digest is None:
-            self._findings.add(f"{part.name} cannot be checked: the checkpoint before number {until.number} is missing")
+            self.findings.add(f"{part.name} cannot be checked: the checkpoint before number {until.number} is missing")
         elif digest.count != until.count:
-            self._findings.add(
+            self.findings.add(
                 f"{part.name}: checkpoint {until.number} sealed {until.count} events, there are {digest.count}"
             )
         elif digest.hex != until.digest:
-            self._findings.add(f"{part.name}: the events are not those that checkpoint {until.number} sealed")
+            self.findings.add(f"{part.name}: the events are not those that checkpoint {until.number} sealed")
         else:
             self.sealed += digest.count
 

@@ -26,29 +26,29 @@ from infra.memory import rare_collections
 
 def verify_export(path: Path, keys: Mapping[str, PublicKey], copy: Sequence[Line] | None) -> Body:
     """`copy`: checkpoints kept elsewhere, which those of the export must be. Raises CommandFailed."""
-    findings = Findings()
+    findings, evidence = Findings(), Findings()
     with _opened(path) as file:
         try:
             header = Header.parse(file.readline().rstrip(b"\n"))
         except NoExport as error:
             raise CommandFailed(f"{path}: {error}") from None
-        lines, end = _frame(file, findings)
+        lines, end = _frame(file, evidence)
         if copy is not None and header.without_gaps:
-            lines = _of_copy(lines, copy, header, end, findings)
+            lines = _of_copy(lines, copy, header, end, evidence)
         whole = header.from_ is None
-        checkpoints = list(read_checkpoints(lines, keys, findings, whole=whole))
-        chain = Chain(checkpoints, findings, whole=whole) if header.without_gaps else None
+        checkpoints = list(read_checkpoints(lines, keys, evidence, whole=whole))
+        chain = Chain(checkpoints, evidence, whole=whole) if header.without_gaps else None
         verification = Verification(findings, chain, from_start=header.without_gaps and whole)
         with rare_collections(), bar("Verify", end.events if end else 0) as tell:
-            for events in read_ahead(verification.chained(_events(file, findings))):
+            for events in read_ahead(verification.chained(_events(file, evidence))):
                 verification.add(events)
                 tell(verification.events)
     verification.end(complete=header.to is None)
     if end is not None and end.events != verification.events:
         findings.add(f"the export says that it holds {end.events} events, there are {verification.events}")
     if header.complete and verification.events and not checkpoints:
-        findings.add("there are no checkpoints: nothing tells whether the events are as they were written")
-    return report(str(path), verification, part=header.about or None, not_checked=_not_checked(header))
+        evidence.add("there are no checkpoints: nothing tells whether the events are as they were written")
+    return report(str(path), verification, evidence, part=header.about or None, not_checked=_not_checked(header))
 
 
 def _not_checked(header: Header) -> str | None:

@@ -64,9 +64,9 @@ def named_copy(settings: Settings) -> list[Line] | None:
 
 def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, PublicKey], source: str) -> Body:
     """`lines` are those that there were before this is called: the log goes on meanwhile."""
-    findings = Findings()
+    findings, evidence = Findings(), Findings()
     head = log.head()
-    chain = Chain(read_checkpoints(lines, keys, findings), findings)
+    chain = Chain(read_checkpoints(lines, keys, evidence), evidence)
     verification = Verification(findings, chain)
     with rare_collections(), bar("Verify", head) as tell:
         for events in read_ahead(verification.chained(events_of(log, BEFORE_ALL, head))):
@@ -74,12 +74,13 @@ def verify_log(log: LogAdapter, lines: Iterable[Line], keys: Mapping[str, Public
             tell(verification.last)
     verification.end()
     if head and not chain.count:
-        findings.add("there are no checkpoints: nothing tells whether the log is as it was written")
-    return report(source, verification)
+        evidence.add("there are no checkpoints: nothing tells whether the log is as it was written")
+    return report(source, verification, evidence)
 
 
-def report(source: str, verification: Verification, **more: Any) -> Body:
-    chain, findings = verification.chain, verification.findings
+def report(source: str, verification: Verification, evidence: Findings, **more: Any) -> Body:
+    """What is wrong with the evidence comes first, lest it be lost among much else."""
+    chain, findings = verification.chain, evidence.then(verification.findings)
     last = chain.last if chain else None
     return {
         "source": source,

@@ -167,7 +167,7 @@ async def _try_one(
     known = Known(streams={one["stream"]: await stores.log.read_stream(UUID(one["stream"]))})
     try:
         batch = Batch.of(model, lease, [decision], {}, known)
-        batch.fold(await view.load(build, batch.ids))
+        batch.fold(await view.load(build, batch.known_before))
     except Poison as poison:
         return {**told, "outcome": "would wait again", "error": poison.reason}
     return {**told, "outcome": f"would go on with {len(batch.freed)} events", "error": None}
