@@ -52,7 +52,7 @@ from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-STANDBY_LOOKS = 3  # in the life of a lease
+STANDBY_LOOKS = 5  # in the life of a lease
 DRAIN_SECONDS = 2.0  # for confirmations that are under way when the relay stops
 
 

@@ -160,8 +160,8 @@ async def test_each_event_is_projected_once_and_in_order(
         projected = time.monotonic() - began
         stop.set()
         await running
+        stall = await watching
         found: dict[str, Any] = {one["_id"]: one["events"] async for one in collection.find({"events": {"$gt": 0}})}
-    stall = await watching
     print(f"{EVENTS:,} events in {seconds:.1f} s, projected after {projected:.1f} s, longest stall {stall:.2f} s,")
     print(f"{writers.rolled_back} transactions rolled back, {writers.ended_idle} times idle in one")
     assert found == {stream.hex: count for stream, count in writers.written.items()}
