@@ -12,7 +12,7 @@ BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("py
 SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Minutes each, on services of their own that are killed, restarted or starved, and measured: one after the other.
 LONG := tests/chaos/test_short.py tests/component/test_many_writers.py tests/simulation/test_planted.py \
-	$(addprefix tests/end_to_end/test_,metrics_move.py mongodb_away.py network_faults.py overload.py \
+	$(addprefix tests/end_to_end/test_,broker_away.py metrics_move.py mongodb_away.py network_faults.py overload.py \
 	rebuild_under_load.py rolling_restarts.py take_over.py tracing.py)
 STORE ?= sqlite
 CYCLES ?= 20

@@ -92,7 +92,7 @@ BUGS = (
         "infra.group_commit",
         "if waiting.take is None or leases.take(session, waiting.take):",
         "if True:",
-        seeds=200,
+        seeds=1_000,
     ),
     Bug(
         "a commit of unknown outcome counts as done",
@@ -192,7 +192,7 @@ BUGS = (
         "consumers.reconciler",
         "        if lost <= 0:\n",
         "        if True:\n",
-        seeds=200,
+        seeds=1_000,
     ),
 )
 
