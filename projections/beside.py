@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-from domain.errors import StoreError
+from domain.errors import StoreError, StoreTimeout
 from domain.event import RecordedEvent
 from domain.ports import Append, EventLog
 from infra.mongo import Mongo, mongo_errors
@@ -63,10 +63,14 @@ class BesideView(MongoView):
     async def finish(self, told: Told) -> None:
         """Makes the indexes, without which none of them may be read. `told`: how many builds have theirs.
 
-        Interrupted, the database breaks off as well. Raises StoreErrors when it stays away.
+        Interrupted, the database breaks off as well. Raises StoreErrors when it stays away, or takes too long.
         """
         for count, build in enumerate(self._builds, 1):
-            await _patiently(partial(self._finish, build))
+            try:
+                async with asyncio.timeout(INDEX_SECONDS):  # for all tries
+                    await _patiently(partial(self._finish, build))
+            except TimeoutError:
+                raise StoreTimeout("The database did not make the indexes in time") from None
             told(count)
 
     async def _finish(self, build: BuildName) -> None:
