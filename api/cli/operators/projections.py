@@ -15,7 +15,13 @@ app.add_typer(parked_commands.app, name="parked")
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Read models; see `projections status`.")]
 Sample = Annotated[
-    int | None, typer.Option("--sample", min=1, metavar="N", help="Only the streams of N events, chosen by chance.")
+    int | None,
+    typer.Option(
+        "--sample",
+        min=1,
+        metavar="N",
+        help="Only the streams of N events, chosen by chance. No sample tells of `totals`: --all leaves it out.",
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="The read model.")]
 All = Annotated[bool, typer.Option("--all", help="All read models.")]
