@@ -11,7 +11,7 @@ from tests.bench.report import Measure, Row, median_of_runs, save, show
 from tests.bench.servers import Servers, servers
 
 RESULTS = Path(".data/bench.json")
-ONCE = {"memory", "export_csv"}  # long: what they measure is many in itself
+ONCE = {"memory", "export_csv", "tracing"}  # long: what they measure is many in itself
 
 
 def measurements(on: Servers) -> dict[str, Measure]:
