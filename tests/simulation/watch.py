@@ -181,7 +181,7 @@ class Watch:
                 return f"the read model {model.NAME} is behind"
         if any(position < head for position in self._published.values()):
             return "the relay is behind"
-        if self.server.rows("SELECT 1 FROM due_messages"):
+        if self._due:
             return "a message is due"
         return None
 
