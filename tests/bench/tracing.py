@@ -51,7 +51,7 @@ async def measure(servers: Servers) -> Sequence[Row]:
         spans = len(receiver.spans)
     if not spans:
         raise RuntimeError("no spans have come")
-    on = f"at sample rate {SAMPLE_RATE} to a receiver on this machine, {spans:,} spans"
+    on = f" at sample rate {SAMPLE_RATE} to a receiver on this machine, {spans:,} spans"
     return [
         _row("tracing_off_ratio", OFF, "≥ 0.98", rounds, ""),
         _row("tracing_on_ratio", ON, "≥ 0.85", rounds, on),
@@ -76,7 +76,7 @@ def _row(name: str, kind: str, goal: str, rounds: Sequence[Mapping[str, float]],
     lower, _, upper = quantiles(ratios, n=4)
     rate, without = (mean(rates[one] for rates in rounds) for one in (kind, WITHOUT))
     conditions = (
-        f"{COUNT:,} submissions a turn, {CONNECTIONS} connections, projector and relay running; {rate:,.0f}/s {how}, "
+        f"{COUNT:,} submissions a turn, {CONNECTIONS} connections, projector and relay running; {rate:,.0f}/s{how}, "
         f"{without:,.0f}/s without; median of {ROUNDS} rounds, half of them {lower:.3f} to {upper:.3f}"
     )
     return Row(name, median(ratios), "", goal, conditions)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from tests.simulation.planted import plant
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tests.simulation.run import Outcome
 
 CHUNK = 20
+CHUNKS_A_PROCESS = 50  # then a new one: coroutines that were thrown away in the middle leave something behind
+TOLD_EVERY = 1_000  # seeds, at most
 TOLD_LINES = 200
 
 
@@ -32,10 +35,21 @@ def _chunks(first: int, seeds: int, chunk: int) -> Iterator[range]:
     return (range(begin, min(begin + chunk, first + seeds)) for begin in range(first, first + seeds, chunk))
 
 
-def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = False) -> int:
+def _prepare(planted: str | None) -> None:
+    if planted is not None:
+        plant(planted)
+
+
+def _pool(processes: int, planted: str | None) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        processes, get_context("spawn"), _prepare, (planted,), max_tasks_per_child=CHUNKS_A_PROCESS
+    )
+
+
+def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = False, planted: str | None = None) -> int:
     """How many seeds broke a promise."""
     began, broken, steps, applications, done = time.monotonic(), 0, 0, 0, count(1)
-    with ProcessPoolExecutor(processes) as pool:
+    with _pool(processes, planted) as pool:
         for outcomes in pool.map(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
             for outcome in outcomes:
                 number = next(done)
@@ -47,7 +61,7 @@ def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = Fal
                     if until_broken:
                         pool.shutdown(wait=False, cancel_futures=True)
                         return broken
-                if number % max(seeds // 10, CHUNK) == 0:
+                if number % max(min(seeds // 10, TOLD_EVERY), CHUNK) == 0:
                     print(f"{number:,} of {seeds:,} seeds, {time.monotonic() - began:.0f} s", flush=True)
     print(
         f"{seeds:,} seeds, {applications:,} applications, {steps:,} steps in {time.monotonic() - began:.0f} s: "
@@ -74,11 +88,11 @@ def main() -> int:
     parser.add_argument("--until-broken", action="store_true", help="ends with the first seed that breaks a promise")
     parser.add_argument("--plant", help="a bug of tests/simulation/planted.py that is put into the code before")
     args = parser.parse_args()
-    if args.plant:
-        plant(args.plant)
     if args.seed is not None:
+        if args.plant:
+            plant(args.plant)
         return run_one(args.seed)
-    broken = run_many(args.first, args.seeds, args.processes, until_broken=args.until_broken)
+    broken = run_many(args.first, args.seeds, args.processes, until_broken=args.until_broken, planted=args.plant)
     return 1 if broken else 0
 
 
