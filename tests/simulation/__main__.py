@@ -1,73 +1,16 @@
 """`make simulate SEEDS=N`: so many runs, from seed FROM on; `SEED=n` runs that one and tells what happened.
 
-Ends with 1 when a seed breaks a promise, and prints it: the same seed gives the same run again. The simulation is
-imported late, so that a bug can be planted before.
+Ends with 1 when a seed breaks a promise, and prints it: the same seed gives the same run again.
 """
 
 import argparse
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import count
-from multiprocessing import get_context
-from typing import TYPE_CHECKING
 
+from tests.simulation.many import run_many
 from tests.simulation.planted import plant
 
-if TYPE_CHECKING:
-    from tests.simulation.run import Outcome
-
-CHUNK = 20
-CHUNKS_A_PROCESS = 50  # then a new one: coroutines that were thrown away in the middle leave something behind
-TOLD_EVERY = 1_000  # seeds, at most
 TOLD_LINES = 200
-
-
-def _outcomes(seeds: Sequence[int]) -> Sequence["Outcome"]:
-    from tests.simulation.run import simulate_all
-
-    return list(simulate_all(seeds))
-
-
-def _chunks(first: int, seeds: int, chunk: int) -> Iterator[range]:
-    return (range(begin, min(begin + chunk, first + seeds)) for begin in range(first, first + seeds, chunk))
-
-
-def _prepare(planted: str | None) -> None:
-    if planted is not None:
-        plant(planted)
-
-
-def _pool(processes: int, planted: str | None) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        processes, get_context("spawn"), _prepare, (planted,), max_tasks_per_child=CHUNKS_A_PROCESS
-    )
-
-
-def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = False, planted: str | None = None) -> int:
-    """How many seeds broke a promise."""
-    began, broken, steps, applications, done = time.monotonic(), 0, 0, 0, count(1)
-    with _pool(processes, planted) as pool:
-        for outcomes in pool.map(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
-            for outcome in outcomes:
-                number = next(done)
-                steps += outcome.steps
-                applications += outcome.applications
-                if outcome.violation:
-                    broken += 1
-                    print(f"seed {outcome.seed}: {outcome.violation}", flush=True)
-                    if until_broken:
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        return broken
-                if number % max(min(seeds // 10, TOLD_EVERY), CHUNK) == 0:
-                    print(f"{number:,} of {seeds:,} seeds, {time.monotonic() - began:.0f} s", flush=True)
-    print(
-        f"{seeds:,} seeds, {applications:,} applications, {steps:,} steps in {time.monotonic() - began:.0f} s: "
-        f"{broken} broke a promise"
-    )
-    return broken
 
 
 def run_one(seed: int) -> int:
