@@ -5,7 +5,6 @@ The simulation is imported late, in those processes, so that a bug can be plante
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -35,17 +34,11 @@ def _prepare(planted: str | None) -> None:
         plant(planted)
 
 
-def _pool(processes: int, planted: str | None) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        processes, get_context("spawn"), _prepare, (planted,), max_tasks_per_child=CHUNKS_A_PROCESS
-    )
-
-
 def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = False, planted: str | None = None) -> int:
     """How many seeds broke a promise."""
     began, broken, steps, applications, done = time.monotonic(), 0, 0, 0, count(1)
-    with _pool(processes, planted) as pool:
-        for outcomes in pool.map(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
+    with get_context("spawn").Pool(processes, _prepare, (planted,), CHUNKS_A_PROCESS) as pool:
+        for outcomes in pool.imap(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
             for outcome in outcomes:
                 number = next(done)
                 steps += outcome.steps
@@ -54,7 +47,6 @@ def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = Fal
                     broken += 1
                     print(f"seed {outcome.seed}: {outcome.violation}", flush=True)
                     if until_broken:
-                        pool.shutdown(wait=False, cancel_futures=True)
                         return broken
                 if number % max(min(seeds // 10, TOLD_EVERY), CHUNK) == 0:
                     print(f"{number:,} of {seeds:,} seeds, {time.monotonic() - began:.0f} s", flush=True)
