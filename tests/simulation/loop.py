@@ -6,6 +6,7 @@ call in a thread becomes a greenlet: it runs in one piece, but for where it slee
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import itertools
@@ -76,6 +77,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.on_death: Callable[[Process], None] = lambda process: None
         self.errors: list[str] = []  # what nobody caught
         self._made: list[asyncio.Task[Any]] = []  # kept: a coroutine that is thrown away runs its `finally`
+        self._asleep: set[greenlet.greenlet] = set()
         self.set_task_factory(self._new_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._on_error)
 
@@ -224,7 +226,15 @@ class SimLoop(asyncio.BaseEventLoop):
         assert thread.parent is not None, "only a thread may sleep"
         context = contextvars.copy_context()
         self.call_later(seconds, thread.switch, context=context)
+        self._asleep.add(thread)
         thread.parent.switch()
+        self._asleep.discard(thread)
+
+    def end_threads(self) -> None:
+        """Once the run is over. What a sleeping thread holds on its stack nobody else can free."""
+        for thread in self._asleep:
+            with contextlib.suppress(Exception):  # it meets a world that has ended
+                thread.throw(greenlet.GreenletExit)
 
     # -- what asyncio asks for ----------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ The simulation is imported late, in those processes, so that a bug can be plante
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from itertools import count
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from tests.simulation.planted import plant
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tests.simulation.run import Outcome
 
 CHUNK = 20
-CHUNKS_A_PROCESS = 50  # then a new one: coroutines that were thrown away in the middle leave something behind
 TOLD_EVERY = 1_000  # seeds, at most
 
 
@@ -37,8 +36,8 @@ def _prepare(planted: str | None) -> None:
 def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = False, planted: str | None = None) -> int:
     """How many seeds broke a promise."""
     began, broken, steps, applications, done = time.monotonic(), 0, 0, 0, count(1)
-    with get_context("spawn").Pool(processes, _prepare, (planted,), CHUNKS_A_PROCESS) as pool:
-        for outcomes in pool.imap(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
+    with ProcessPoolExecutor(processes, initializer=_prepare, initargs=(planted,)) as pool:
+        for outcomes in pool.map(_outcomes, _chunks(first, seeds, 4 if until_broken else CHUNK)):
             for outcome in outcomes:
                 number = next(done)
                 steps += outcome.steps
@@ -47,6 +46,7 @@ def run_many(first: int, seeds: int, processes: int, *, until_broken: bool = Fal
                     broken += 1
                     print(f"seed {outcome.seed}: {outcome.violation}", flush=True)
                     if until_broken:
+                        pool.shutdown(wait=False, cancel_futures=True)
                         return broken
                 if number % max(min(seeds // 10, TOLD_EVERY), CHUNK) == 0:
                     print(f"{number:,} of {seeds:,} seeds, {time.monotonic() - began:.0f} s", flush=True)

@@ -73,6 +73,7 @@ def _simulate(seed: int, trace: bool) -> Outcome:
         violation = "nothing moves any more"
     finally:
         asyncio.set_event_loop(None)
+        loop.end_threads()
         with contextlib.suppress(RuntimeError):
             loop.close()
     return Outcome(seed, violation, loop.steps, loop.time(), len(world.watch.applications), world.told)
