@@ -5,8 +5,8 @@ minute to the next is as fast for all of them. Each turn is compared with those 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import permutations
 from statistics import mean, median, quantiles
 
@@ -25,28 +25,8 @@ WITHOUT, OFF, ON = "without", "off", "on"
 
 
 async def measure(servers: Servers) -> Sequence[Row]:
-    code = unpack(before("infra/tracing.py"), servers.folder)
     with receiving() as receiver:
-        told = {
-            "TRACING_ENABLED": "true",
-            "TRACING_EXPORTER": "otlp",
-            "OTLP_ENDPOINT": receiver.url,
-            "TRACING_SAMPLE_RATE": str(SAMPLE_RATE),
-        }
-        async with AsyncExitStack() as running:
-            clients: dict[str, Client] = {}
-            for kind in (WITHOUT, OFF, ON):
-                made = service(
-                    servers,
-                    servers.fresh_sqlite(),
-                    "api",
-                    "projector",
-                    "relay",
-                    code=code if kind == WITHOUT else ROOT,
-                    **(told if kind == ON else {}),
-                )
-                _, clients[kind] = await running.enter_async_context(made)
-                await in_own_process(orders(clients[kind], WARM_UP))
+        async with _each_kind(servers, receiver.url) as clients:
             rounds = await _rounds(clients)
         spans = len(receiver.spans)
     if not spans:
@@ -56,6 +36,27 @@ async def measure(servers: Servers) -> Sequence[Row]:
         _row("tracing_off_ratio", OFF, "≥ 0.98", rounds, ""),
         _row("tracing_on_ratio", ON, "≥ 0.85", rounds, on),
     ]
+
+
+@asynccontextmanager
+async def _each_kind(servers: Servers, receiver_url: str) -> AsyncIterator[Mapping[str, Client]]:
+    """A warm service of each kind."""
+    traced = {
+        "TRACING_ENABLED": "true",
+        "TRACING_EXPORTER": "otlp",
+        "OTLP_ENDPOINT": receiver_url,
+        "TRACING_SAMPLE_RATE": str(SAMPLE_RATE),
+    }
+    untraced: dict[str, str] = {}
+    before_it = unpack(before("infra/tracing.py"), servers.folder)
+    kinds = {WITHOUT: (before_it, untraced), OFF: (ROOT, untraced), ON: (ROOT, traced)}
+    clients: dict[str, Client] = {}
+    async with AsyncExitStack() as running:
+        for kind, (code, settings) in kinds.items():
+            made = service(servers, servers.fresh_sqlite(), "api", "projector", "relay", code=code, **settings)
+            _, clients[kind] = await running.enter_async_context(made)
+            await in_own_process(orders(clients[kind], WARM_UP))
+        yield clients
 
 
 async def _rounds(clients: Mapping[str, Client]) -> Sequence[Mapping[str, float]]:

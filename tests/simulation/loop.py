@@ -232,7 +232,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def end_threads(self) -> None:
         """Once the run is over. What a sleeping thread holds on its stack nobody else can free."""
-        for thread in self._asleep:
+        for thread in tuple(self._asleep):
             with contextlib.suppress(Exception):  # it meets a world that has ended
                 thread.throw(greenlet.GreenletExit)
 

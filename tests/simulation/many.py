@@ -1,6 +1,7 @@
 """Many seeds, in processes beside each other.
 
-The simulation is imported late, in those processes, so that a bug can be planted there before.
+The simulation is imported late, in those processes, so that a bug can be planted there before. They may have to import
+this module (Python 3.14 does not fork), which they could not do with `__main__`.
 """
 
 import time
