@@ -19,14 +19,18 @@ def request_span(request: web.Request, operation: Operation) -> Span:
     if not tracing.is_on() or operation.bucket is Bucket.NONE:
         return NO_SPAN
     method = method_label(request)
-    attributes = {
-        "http.request.method": method,
-        "http.route": operation.endpoint,
-        "url.path": request.rel_url.raw_path,
-        "url.scheme": request.scheme,
-        "app_manager.correlation_id": request[CORRELATION_ID],
-    }
-    return tracing.entry(f"{method} {operation.endpoint}", Kind.SERVER, request.headers.get(TRACEPARENT), attributes)
+    span = tracing.entry(f"{method} {operation.endpoint}", Kind.SERVER, request.headers.get(TRACEPARENT))
+    if span.recording:
+        span.set(
+            {
+                "http.request.method": method,
+                "http.route": operation.endpoint,
+                "url.path": request.rel_url.raw_path,
+                "url.scheme": request.scheme,
+                "app_manager.correlation_id": request[CORRELATION_ID],
+            }
+        )
+    return span
 
 
 def tell_status(span: Span, status: int) -> None:

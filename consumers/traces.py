@@ -26,9 +26,12 @@ class PublishSpans:
         """The message as it goes out."""
         if not tracing.is_on():
             return message
-        told = _told("publish", self._queue, message.message_id, message.correlation_id)
-        span = tracing.entry(f"publish {self._queue}", Kind.PRODUCER, message.traceparent, told)
-        self._open[message.message_id] = span
+        span = tracing.entry(f"publish {self._queue}", Kind.PRODUCER, message.traceparent)
+        if span.recording:
+            span.set(_told("publish", self._queue, message.message_id, message.correlation_id))
+            self._open[message.message_id] = span
+        elif span.traceparent == message.traceparent:
+            return message
         return replace(message, traceparent=span.traceparent)
 
     def settled(self, message: Message, refusal: str | None) -> None:
@@ -51,11 +54,12 @@ def working_on(delivery: Delivery, queue: str) -> Iterator[None]:
     if not tracing.is_on():
         yield
         return
-    told = _told("process", queue, delivery.message_id, delivery.correlation_id)
     with (
-        tracing.entry(f"process {queue}", Kind.CONSUMER, delivery.traceparent, told) as span,
+        tracing.entry(f"process {queue}", Kind.CONSUMER, delivery.traceparent) as span,
         log_context(trace_id=span.trace_id),
     ):
+        if span.recording:
+            span.set(_told("process", queue, delivery.message_id, delivery.correlation_id))
         yield
 
 

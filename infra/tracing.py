@@ -75,7 +75,7 @@ class Tracer(Protocol):
 
     def current(self) -> Span: ...
 
-    def entry(self, name: str, kind: Kind, traceparent: str | None, attributes: Attributes) -> Span: ...
+    def entry(self, name: str, kind: Kind, traceparent: str | None) -> Span: ...
 
     def span(self, name: str, kind: Kind, attributes: Attributes) -> Span: ...
 
@@ -113,7 +113,7 @@ class _Off:
     def current(self) -> Span:
         return NO_SPAN
 
-    def entry(self, name: str, kind: Kind, traceparent: str | None, attributes: Attributes) -> Span:
+    def entry(self, name: str, kind: Kind, traceparent: str | None) -> Span:
         return NO_SPAN
 
     def span(self, name: str, kind: Kind, attributes: Attributes) -> Span:
@@ -189,9 +189,9 @@ def traceparent() -> str | None:
     return _tracer.current().traceparent
 
 
-def entry(name: str, kind: Kind, traceparent: str | None, attributes: Attributes = NONE) -> Span:
+def entry(name: str, kind: Kind, traceparent: str | None) -> Span:
     """Work that begins here, as a part of the trace that its sender names, else of a new one."""
-    return _tracer.entry(name, kind, traceparent, attributes)
+    return _tracer.entry(name, kind, traceparent)
 
 
 def span(name: str, attributes: Attributes = NONE, kind: Kind = Kind.INTERNAL) -> Span:

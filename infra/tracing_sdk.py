@@ -5,13 +5,15 @@ or slow costs spans, never a request. The library tells of that in the log, and 
 
 TRACING_SAMPLE_RATE is decided by the trace's id, so every process that has the same rate decides alike. It holds for
 traces that come from outside too: of those that their sender keeps, this share is kept here. What is not kept still
-has its ids, in events, messages and logs. Work that serves many is kept when one that it serves is.
+has its ids, in events, messages and logs. Work that serves many is kept when one that it serves is. All this is decided
+before the library is asked for a span: most traces are not kept, and it takes as long over those.
 
 HTTP requests have spans of our own rather than those of OpenTelemetry's aiohttp packages, which put the whole address
 into them: a stream's query holds a token, and a portal's may hold a secret.
 """
 
 import base64
+import random
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,15 +21,16 @@ from contextlib import contextmanager
 from contextvars import Token
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, create_key, detach, get_value
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, TraceIdRatioBased
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -35,20 +38,17 @@ from opentelemetry.trace import (
     SpanKind,
     StatusCode,
     TraceFlags,
-    TraceState,
     format_span_id,
     format_trace_id,
-    get_current_span,
     set_span_in_context,
 )
 from opentelemetry.trace import Span as SdkSpan
 from opentelemetry.trace import Tracer as OpenTelemetryTracer
-from opentelemetry.util.types import Attributes as SdkAttributes
 from pymongo.monitoring import CommandListener
 
 from infra.messages import acceptable_traceparent
 from infra.settings import Settings
-from infra.tracing import NO_SPAN, Attributes, Kind, Span
+from infra.tracing import NO_SPAN, NONE, Attributes, Kind, Span
 from infra.tracing_console import console_exporter
 from infra.tracing_mongo import CommandSpans
 
@@ -62,6 +62,8 @@ OTLP_PORT, JAEGER_AGENT_PORTS = 4317, {6831, 6832}  # the latter are of a protoc
 
 KINDS = {kind: SpanKind[kind.name] for kind in Kind}
 NOWHERE = Context()  # no span in it
+CURRENT = create_key("app-manager-span")
+LEFT_OUT = "-00"  # the flags of a trace that is not kept
 
 
 # -- spans ------------------------------------------------------------------------------------------------------------
@@ -91,8 +93,7 @@ class OpenSpan:
     @property
     def traceparent(self) -> str | None:
         context = self.context
-        ids = f"{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}"
-        return f"00-{ids}-{context.trace_flags & TraceFlags.SAMPLED:02x}"
+        return f"00-{_written(context.trace_id, context.span_id)}-01"
 
     def set(self, attributes: Attributes) -> None:
         self.inner.set_attributes(attributes)
@@ -105,7 +106,7 @@ class OpenSpan:
         self.inner.end()
 
     def __enter__(self) -> Self:
-        self._token = attach(set_span_in_context(self.inner, NOWHERE))
+        self._token = attach(set_span_in_context(self.inner, Context({CURRENT: self})))
         return self
 
     def __exit__(
@@ -116,6 +117,35 @@ class OpenSpan:
         if error is not None:
             self.failed(type(error).__name__)
         self.inner.end()
+
+
+class UnkeptSpan:
+    """A `Span` of a trace that is not kept: nothing but the ids, which go on as they came."""
+
+    __slots__ = ("_token", "traceparent")
+
+    recording: Literal[False] = False
+
+    def __init__(self, ids: str) -> None:
+        """`ids` as in a `traceparent`, of trace and span."""
+        self.traceparent: str | None = f"00-{ids}{LEFT_OUT}"
+        self._token: Token[Context] | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.traceparent and self.traceparent.split("-")[1]
+
+    def set(self, attributes: Attributes) -> None: ...
+    def failed(self, why: str) -> None: ...
+    def end(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        self._token = attach(Context({CURRENT: self}))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            detach(self._token)
 
 
 def context_of(traceparent: str | None) -> SpanContext | None:
@@ -130,33 +160,27 @@ def context_of(traceparent: str | None) -> SpanContext | None:
 # -- which are kept ---------------------------------------------------------------------------------------------------
 
 
-class RootSampler(Sampler):
-    """For spans without a parent: by the rate, or kept when they serve others, which are kept."""
+class Ids(RandomIdGenerator):
+    """Makes ids, and tells by a trace's id whether it is kept, as OpenTelemetry's own sampler by ratio does."""
 
-    def __init__(self, by_rate: Sampler) -> None:
-        self._by_rate = by_rate
+    def __init__(self, rate: float) -> None:
+        self._bound = TraceIdRatioBased.get_bound_for_rate(rate)
 
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: SdkAttributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        if links:
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
-        return self._by_rate.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+    def keeps(self, trace_id: int) -> bool:
+        return trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
 
-    def get_description(self) -> str:
-        return f"Root({self._by_rate.get_description()})"
+    def generate_trace_id(self) -> int:
+        """For the library, which makes no spans but of what is kept."""
+        return random.getrandbits(64) << 64 | random.randrange(max(self._bound, 1))  # noqa: S311  no secret
+
+    def unkept(self) -> str | None:
+        """A new trace's ids. None for the share that is to be kept."""
+        trace_id = super().generate_trace_id()
+        return None if self.keeps(trace_id) else _written(trace_id, self.generate_span_id())
 
 
-def sampler(rate: float) -> Sampler:
-    by_rate = TraceIdRatioBased(rate)
-    return ParentBased(RootSampler(by_rate), remote_parent_sampled=by_rate)
+def _written(trace_id: int, span_id: int) -> str:
+    return f"{format_trace_id(trace_id)}-{format_span_id(span_id)}"
 
 
 # -- where they go ----------------------------------------------------------------------------------------------------
@@ -198,10 +222,11 @@ def otlp_exporter(url: str) -> OTLPSpanExporter:
 class SdkTracer:
     """`infra.tracing.Tracer` over the library's. One a process."""
 
-    def __init__(self, exporter: SpanExporter, sampler: Sampler, resource: Resource) -> None:
-        self._exporter = exporter
+    def __init__(self, exporter: SpanExporter, rate: float, resource: Resource) -> None:
+        self._exporter, self._ids = exporter, Ids(rate)
         self._provider = TracerProvider(
-            sampler=sampler,
+            sampler=ALWAYS_ON,
+            id_generator=self._ids,
             resource=resource,
             shutdown_on_exit=False,  # that waits half a minute for a receiver that is away
             span_limits=SpanLimits(max_links=LINKS_MAX),
@@ -226,7 +251,7 @@ class SdkTracer:
                 "app_manager.role": role,
             }
         )
-        return cls(exporter(settings), sampler(settings.tracing_sample_rate), resource)
+        return cls(exporter(settings), settings.tracing_sample_rate, resource)
 
     def close(self) -> None:
         """Sends what waits, for CLOSE_SECONDS at most. Blocks."""
@@ -237,14 +262,20 @@ class SdkTracer:
             self._exporter.shutdown()
 
     def current(self) -> Span:
-        inner = get_current_span()
-        return OpenSpan(inner) if inner.get_span_context().is_valid else NO_SPAN
+        found = get_value(CURRENT)
+        return found if isinstance(found, OpenSpan | UnkeptSpan) else NO_SPAN
 
-    def entry(self, name: str, kind: Kind, traceparent: str | None, attributes: Attributes) -> Span:
-        return self._open(name, context_of(traceparent), kind, attributes)
+    def entry(self, name: str, kind: Kind, traceparent: str | None) -> Span:
+        parent = context_of(traceparent)
+        if parent is None:
+            ids = self._ids.unkept()
+            return self._open(name, None, kind) if ids is None else UnkeptSpan(ids)
+        if parent.trace_flags.sampled and self._ids.keeps(parent.trace_id):
+            return self._open(name, parent, kind)
+        return UnkeptSpan(_written(parent.trace_id, parent.span_id))
 
     def span(self, name: str, kind: Kind, attributes: Attributes) -> Span:
-        if not get_current_span().is_recording():
+        if not self.current().recording:
             return NO_SPAN
         return OpenSpan(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes))
 
@@ -263,7 +294,7 @@ class SdkTracer:
 
     @contextmanager
     def followed(self, name: str, causes: Iterable[str | None], attributes: Attributes) -> Iterator[Span]:
-        found = [context_of(cause) for cause in dict.fromkeys(causes)]
+        found = [context_of(cause) for cause in dict.fromkeys(causes) if cause and not cause.endswith(LEFT_OUT)]
         kept = [context for context in found if context is not None and context.trace_flags.sampled]
         if not kept:
             with _apart():
@@ -288,7 +319,7 @@ class SdkTracer:
         name: str,
         parent: SpanContext | None,
         kind: Kind,
-        attributes: Attributes,
+        attributes: Attributes = NONE,
         links: Sequence[Link] = (),
     ) -> OpenSpan:
         around = NOWHERE if parent is None else set_span_in_context(NonRecordingSpan(parent), NOWHERE)

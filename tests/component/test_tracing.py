@@ -14,11 +14,12 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
 from infra import tracing
 from infra.settings import Settings
 from infra.tracing import NO_SPAN, Kind, Span
-from infra.tracing_sdk import CLOSE_SECONDS, SPANS_WAITING, SdkTracer, context_of, exporter, sampler
+from infra.tracing_sdk import CLOSE_SECONDS, SPANS_WAITING, SdkTracer, context_of, exporter
 from tests.otlp_receiver import Receiver, receiving
 
 KEPT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -37,7 +38,7 @@ sys.meta_path.insert(0, Missing())
 
 def tracer_at(rate: float) -> tuple[SdkTracer, InMemorySpanExporter]:
     kept = InMemorySpanExporter()
-    return SdkTracer(kept, sampler(rate), Resource.get_empty()), kept
+    return SdkTracer(kept, rate, Resource.get_empty()), kept
 
 
 def names(exporter: InMemorySpanExporter) -> list[str]:
@@ -88,7 +89,7 @@ def test_switched_on_without_its_packages_the_start_stops_with_one_line(command:
 def test_a_span_belongs_to_what_is_under_way_and_to_nothing_else() -> None:
     tracer, seen = tracer_at(1)
     assert tracer.span("of nobody", Kind.INTERNAL, {}) is NO_SPAN
-    with tracer.entry("request", Kind.SERVER, None, {}) as request, tracer.span("part", Kind.CLIENT, {}) as part:
+    with tracer.entry("request", Kind.SERVER, None) as request, tracer.span("part", Kind.CLIENT, {}) as part:
         assert tracer.current().traceparent == part.traceparent
         assert part.trace_id == request.trace_id
     assert tracer.current() is NO_SPAN
@@ -102,7 +103,7 @@ def test_a_span_belongs_to_what_is_under_way_and_to_nothing_else() -> None:
 def test_what_names_no_trace_begins_one(unusable: str | None) -> None:
     assert context_of(unusable) is None
     tracer, _ = tracer_at(1)
-    with tracer.entry("request", Kind.SERVER, unusable, {}) as request:
+    with tracer.entry("request", Kind.SERVER, unusable) as request:
         assert request.recording
     tracer.close()
 
@@ -110,7 +111,7 @@ def test_what_names_no_trace_begins_one(unusable: str | None) -> None:
 def test_the_rate_holds_for_traces_from_outside_too() -> None:
     for rate, kept in ((1.0, True), (0.0, False)):
         tracer, _ = tracer_at(rate)
-        with tracer.entry("request", Kind.SERVER, KEPT, {}) as request:
+        with tracer.entry("request", Kind.SERVER, KEPT) as request:
             assert request.recording is kept
             assert request.trace_id == KEPT.split("-")[1]
         tracer.close()
@@ -118,7 +119,7 @@ def test_the_rate_holds_for_traces_from_outside_too() -> None:
 
 def test_what_its_sender_does_not_keep_is_not_kept_and_handed_on_so() -> None:
     tracer, seen = tracer_at(1)
-    with tracer.entry("request", Kind.SERVER, LEFT_OUT, {}):
+    with tracer.entry("request", Kind.SERVER, LEFT_OUT):
         handed_on = tracer.current().traceparent
         assert tracer.span("part", Kind.INTERNAL, {}) is NO_SPAN
         assert tracer.current().traceparent == handed_on
@@ -128,10 +129,17 @@ def test_what_its_sender_does_not_keep_is_not_kept_and_handed_on_so() -> None:
     assert names(seen) == []
 
 
-def test_about_as_many_are_kept_as_the_rate_says() -> None:
+def test_about_as_many_are_kept_as_the_rate_says_and_all_processes_agree_which() -> None:
     tracer, seen = tracer_at(0.1)
+    the_librarys = TraceIdRatioBased(0.1)
     for _ in range(2_000):
-        tracer.entry("request", Kind.SERVER, None, {}).end()
+        span = tracer.entry("request", Kind.SERVER, None)
+        context = context_of(span.traceparent)
+        assert context is not None
+        assert context.trace_flags.sampled is span.recording
+        told = the_librarys.should_sample(None, context.trace_id, "request")
+        assert (told.decision is Decision.RECORD_AND_SAMPLE) is span.recording
+        span.end()
     tracer.close()
     assert 120 < len(names(seen)) < 290
 
@@ -140,7 +148,7 @@ def test_work_for_many_is_kept_when_one_of_them_is_whatever_the_rate() -> None:
     tracer, seen = tracer_at(0.5)
     served: list[Span] = []
     while not any(one.recording for one in served) or all(one.recording for one in served):
-        served.append(tracer.entry("request", Kind.SERVER, None, {}))
+        served.append(tracer.entry("request", Kind.SERVER, None))
     with tracer.shared("commit", served, {}):
         pass
     for one in served:
@@ -156,7 +164,7 @@ def test_work_for_many_is_kept_when_one_of_them_is_whatever_the_rate() -> None:
 def test_work_for_none_that_is_kept_belongs_to_no_trace_even_within_one() -> None:
     tracer, seen = tracer_at(1)
     with (
-        tracer.entry("request", Kind.SERVER, None, {}),
+        tracer.entry("request", Kind.SERVER, None),
         tracer.shared("commit", [NO_SPAN], {}) as shared,
         tracer.followed("project", [None, LEFT_OUT], {}) as other,
     ):
@@ -183,7 +191,7 @@ def test_what_follows_from_many_has_a_span_in_each_trace_once_it_is_done() -> No
 
 def test_an_error_is_told_by_its_class_alone() -> None:
     tracer, seen = tracer_at(1)
-    with pytest.raises(ValueError, match="sekret"), tracer.entry("request", Kind.SERVER, None, {}):
+    with pytest.raises(ValueError, match="sekret"), tracer.entry("request", Kind.SERVER, None):
         raise ValueError("sekret")
     tracer.close()
     [span] = seen.get_finished_spans()
@@ -202,7 +210,9 @@ def receiver() -> Iterator[Receiver]:
 
 def send_one(**settings: object) -> None:
     tracer = SdkTracer.of(Settings(**settings), "api")  # type: ignore[arg-type]
-    tracer.entry("request", Kind.SERVER, KEPT, {"http.route": "/applications"}).end()
+    span = tracer.entry("request", Kind.SERVER, KEPT)
+    span.set({"http.route": "/applications"})
+    span.end()
     tracer.close()
 
 
@@ -263,10 +273,10 @@ class Stuck(InMemorySpanExporter):
 
 def test_a_receiver_that_is_stuck_costs_spans_and_no_memory_or_time() -> None:
     stuck = Stuck()
-    tracer = SdkTracer(stuck, sampler(1), Resource.get_empty())
+    tracer = SdkTracer(stuck, 1, Resource.get_empty())
     began = time.process_time()
     for _ in range(2 * SPANS_WAITING):
-        tracer.entry("request", Kind.SERVER, None, {}).end()
+        tracer.entry("request", Kind.SERVER, None).end()
     assert time.process_time() - began < 5
     [processor] = tracer._provider._active_span_processor._span_processors
     assert len(processor._batch_processor._queue) <= SPANS_WAITING  # type: ignore[attr-defined]
