@@ -9,7 +9,7 @@ import typer
 from api.cli import schema
 from api.cli.audit import commands as audit
 from api.cli.client import apps, config, export, queue
-from api.cli.client.commands import ApiUrl, Format, Token, options, print_help
+from api.cli.client.commands import ApiUrl, Format, Json, Token, options, output_if_known, print_help, settings_of
 from api.cli.client.health import health
 from api.cli.client.metrics import metrics
 from api.cli.ending import FAILED, CommandFailed, first_cause, tell_error
@@ -150,12 +150,14 @@ def sandbox() -> None:
 
 @app.command()
 def token(
+    context: typer.Context,
     user: Annotated[str, typer.Argument(help="Whom the token is for.")],
     admin: Annotated[bool, typer.Option("--admin", help="With the admin claim.")] = False,
     minutes: Annotated[
         int | None,
         typer.Option("--minutes", min=1, help="Its life; ACCESS_TOKEN_EXPIRE_MINUTES if not given."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print a token signed with SECRET_KEY. Not in production, nor with OIDC_ISSUER."""
     from api.cli.tokens import make_token
@@ -163,7 +165,8 @@ def token(
 
     settings = load_settings()
     lives = settings.access_token_expire_minutes if minutes is None else minutes
-    typer.echo(make_token(settings, user, minutes=lives, admin=admin))
+    body = {"token": make_token(settings, user, minutes=lives, admin=admin)}
+    output_if_known(settings_of(context, as_json=json)).show(body, lambda body: [body["token"]])
 
 
 # -- looking into it (contract cli.md 5) ------------------------------------------------------------------------------

@@ -249,18 +249,35 @@ def test_what_is_written_is_read_whatever_is_in_the_file(
 # -- config get, show and reset ---------------------------------------------------------------------------------------
 
 
-def test_get_prints_the_value_alone_whatever_the_format(shell: Shell) -> None:
-    shell.keeping("APP_MANAGER_OUTPUT_FORMAT=json\n")
+def test_get_prints_the_value_alone_on_one_line(shell: Shell) -> None:
     told = {
         "url": "http://localhost:8009",
         "Timeout": "30",
-        "OUTPUT": "json",
+        "OUTPUT": "table",
         "no_color": "false",
         "token": "[not set]",
     }
     assert {name: shell.run("config", "get", name).ended_well().stdout for name in told} == {
         name: f"{value}\n" for name, value in told.items()
     }
+
+
+@pytest.mark.parametrize("command", [("config", "get", "{}", "--json"), ("-o", "json", "config", "get", "{}")])
+def test_get_prints_one_document_as_json_with_the_key_as_show_names_it(shell: Shell, command: tuple[str, ...]) -> None:
+    shell.keeping(f"APP_MANAGER_API_TOKEN={TOKEN}\n")
+    shown = effective(shell, NO_COLOR="1")
+    for key in KEYS:
+        for name in filter(None, (key.name, key.short)):
+            done = shell.run(*(word.format(name) for word in command), NO_COLOR="1").ended_well()
+            assert done.json == {key.name: shown[key.name]}
+
+
+def test_the_format_of_get_may_come_from_the_file_and_counts_for_nothing_if_it_cannot_be_used(shell: Shell) -> None:
+    shell.keeping("APP_MANAGER_OUTPUT_FORMAT=json\nAPP_MANAGER_NO_COLOR=maybe\n")
+    assert shell.run("config", "get", "timeout").ended_well().json == {"api_timeout": 30}
+    shell.keeping("APP_MANAGER_OUTPUT_FORMAT=xml\n")
+    assert shell.run("config", "get", "timeout").ended_well().stdout == "30\n"
+    assert shell.run("config", "get", "timeout", "--json").ended_well().json == {"api_timeout": 30}
 
 
 @pytest.mark.parametrize("command", [("get", "colour"), ("set", "colour", "blue")])

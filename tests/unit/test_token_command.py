@@ -13,6 +13,7 @@ from api.cli.main import app
 from api.cli.tokens import make_token
 from infra.settings import Settings
 from infra.tokens import TokenVerifier
+from tests.command_line import Shell
 
 KEY = "a development key that is long enough"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,3 +63,11 @@ def test_the_command_prints_the_token_and_nothing_else(monkeypatch: pytest.Monke
     assert done.exit_code == 0
     claims = TokenVerifier(KEY, "HS256").verify(done.stdout.removesuffix("\n"), NOW)
     assert (claims.user_id, claims.expires_at) == ("ann", NOW + timedelta(minutes=7))
+
+
+@pytest.mark.parametrize("command", [["token", "ann", "--json"], ["-o", "json", "token", "ann"]], ids=" ".join)
+def test_as_json_it_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    body = Shell(tmp_path).run(*command, SECRET_KEY=KEY).ended_well().json
+    assert list(body) == ["token"]
+    assert TokenVerifier(KEY, "HS256").verify(body["token"], datetime.now(UTC)).user_id == "ann"

@@ -8,6 +8,7 @@ import typer
 from api.cli.client.keys import API_TOKEN, API_URL, OUTPUT_FORMAT, Key, OutputFormat
 from api.cli.client.output import Output
 from api.cli.client.settings import Settings
+from api.cli.ending import CommandFailed
 
 if TYPE_CHECKING:
     from api.cli.client.connection import Api
@@ -63,6 +64,17 @@ def settings_of(context: typer.Context, *, as_json: bool = False) -> Settings:
 
 def output_of(settings: Settings) -> Output:
     return Output(settings.output_format, no_color=settings.no_color)
+
+
+def output_if_known(settings: Settings) -> Output:
+    """For commands that print lines and no table: the client's settings must not keep their user from those.
+
+    A format that cannot be used is as if it were not set, and colours are nothing to lines.
+    """
+    try:
+        return Output(settings.output_format)
+    except CommandFailed:
+        return Output(OutputFormat.TABLE)
 
 
 def begin(context: typer.Context, *, as_json: bool) -> "tuple[Api, Output]":

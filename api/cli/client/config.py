@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from api.cli.client.asking import confirmed
-from api.cli.client.commands import Force, Json, group, output_of, settings_of
+from api.cli.client.commands import Force, Json, group, output_if_known, output_of, settings_of
 from api.cli.client.keys import KEYS, Key, OutputFormat, Value, key_named, written
-from api.cli.client.output import Output, plain, table
+from api.cli.client.output import plain, table
 from api.cli.client.settings import Settings
 from api.cli.client.settings_file import delete_settings, write_setting
 from api.cli.ending import CommandFailed
@@ -33,7 +33,7 @@ def show(context: typer.Context, json: Json = False) -> None:
     if settings.output_format is OutputFormat.JSON:
         output_of(settings).document(
             {"config_file": str(settings.path), "config_file_exists": exists}
-            | {key.name: key.shown(value) if key.secret else value for key, value in _values(settings)}
+            | {key.name: _documented(key, settings) for key in KEYS}
             | {"from": {key.name: settings.said(key).place for key in KEYS}}
         )
         return
@@ -59,13 +59,16 @@ def set_(
     settings = settings_of(context)
     write_setting(settings.path, key.variable, written(kept))
     told = HIDDEN if key.secret and kept is not None else key.shown(kept)
-    _output_if_known(settings).show({key.name: told}, lambda _: [f"{key.name} = {plain(told)}"])
+    output_if_known(settings).show({key.name: told}, lambda _: [f"{key.name} = {plain(told)}"])
 
 
 @app.command()
-def get(context: typer.Context, name: KeyName) -> None:
+def get(context: typer.Context, name: KeyName, json: Json = False) -> None:
     """Print a setting alone, as it is in effect."""
-    Output(OutputFormat.TABLE).lines(_told(_key(name), settings_of(context)))
+    key = _key(name)
+    settings = settings_of(context, as_json=json)
+    told = _told(key, settings)
+    output_if_known(settings).show({key.name: _documented(key, settings)}, lambda _: [told])
 
 
 @app.command()
@@ -73,7 +76,7 @@ def reset(context: typer.Context, force: Force = False) -> None:
     """Delete the file with the settings."""
     settings = settings_of(context)
     path = settings.path
-    output = _output_if_known(settings)
+    output = output_if_known(settings)
     deleted = False
     if path.exists():
         if not confirmed(f"Delete {plain(path)}?", force=force, deletes=True):
@@ -94,17 +97,10 @@ def _valid_keys() -> Iterator[str]:
     yield "valid keys: " + ", ".join(f"{key.name} ({key.short})" if key.short else key.name for key in KEYS)
 
 
-def _values(settings: Settings) -> Iterator[tuple[Key, Value]]:
-    return ((key, settings.value(key)) for key in KEYS)
-
-
 def _told(key: Key, settings: Settings) -> str:
     return key.shown(settings.value(key))
 
 
-def _output_if_known(settings: Settings) -> Output:
-    """A setting that cannot be used must not keep its user from setting another."""
-    try:
-        return output_of(settings)
-    except CommandFailed:
-        return Output(OutputFormat.TABLE)
+def _documented(key: Key, settings: Settings) -> Value:
+    """As a JSON document has it: of its own type, but a secret as people see it."""
+    return _told(key, settings) if key.secret else settings.value(key)
