@@ -1,4 +1,9 @@
-"""How a command ends: its exit codes (contract cli.md 3), and readable lines on stderr instead of a traceback."""
+"""How a command ends: its exit codes (contract cli.md 3), and readable lines on stderr instead of a traceback.
+
+Only a role (`serve`, `project`, `relay`, `work`, `sandbox`) ends with CRASHED, 70 (additions to the contract, cli.md):
+it tells whoever supervises it that starting it again may help, where 1 says that it would not. Any other command ends
+with 1 then.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ import typer.main
 from api.cli import ending
 from api.cli.client.keys import KEYS, written
 from api.cli.main import app
-from tests.published import PUBLISHED, codes, table
+from tests.published import ADDED, PUBLISHED, codes, table
 
 ROOT: Any = typer.main.get_command(app)
 COMPLETION = {"--install-completion", "--show-completion"}  # typer's own
@@ -93,6 +93,11 @@ def test_the_settings_are_the_published_ones() -> None:
 def test_the_exit_codes_are_the_published_ones() -> None:
     told = {int(row["Exit code"]) for row in table("cli.md", "3. Output rules", 2)}
     assert told == {ending.DONE, ending.FAILED, ending.USAGE, ending.INTERRUPTED}
+
+
+def test_the_exit_code_that_only_roles_have_is_the_added_one() -> None:
+    added = re.findall(r"^\| (\d+) \|", (ADDED / "cli.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [int(code) for code in added] == [ending.CRASHED]
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
