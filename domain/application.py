@@ -52,6 +52,7 @@ class JobState:
     attempted: JobAttempted | None = None  # an attempt whose end is not in the log
     documents: Documents | None = None  # of this round
     resting_since: datetime | None = None
+    doubtful: bool = False  # before its last retry by hand, in an attempt without an outcome, it may have been taken
 
     @property
     def open(self) -> bool:
@@ -285,8 +286,9 @@ class Application:
     def _with_failures(self, verdicts: Iterable[tuple[int, "Verdict"]]) -> Sequence[Event]:
         events: list[Event] = []
         state = self
-        for position, verdict in verdicts:
+        for position, found in verdicts:
             job = self.jobs[position - 1]
+            verdict = _in_doubt(found) if job.doubtful else found
             failed = JobFailed(
                 position=position,
                 failure=verdict.failure,
@@ -344,6 +346,14 @@ def unknown_outcome(reason: str, error_type: str) -> Verdict:
     return Verdict(Failure.UNKNOWN, f"Outcome unknown: {reason}", error_type)
 
 
+def _in_doubt(verdict: Verdict) -> Verdict:
+    """Of a later attempt: no answer to it undoes what a portal without keys may have taken before."""
+    if verdict.failure is Failure.UNKNOWN:
+        return verdict
+    reason = f"an earlier attempt may have been taken; the last one: {verdict.reason}"
+    return unknown_outcome(reason, verdict.error_type)
+
+
 def entry_id(application_id: UUID, job_count: int, position: int) -> str:
     """Key of a job in the lists (contract http.md 1.1)."""
     return application_id.hex if job_count == 1 else f"{application_id.hex}-{position}"
@@ -372,6 +382,7 @@ def _next_round(job: JobState) -> JobState:
     """Open again if it had failed; with a new key only after a definite no (contract portals.md 1)."""
     if job.failed is None:
         return job
+    doubtful = job.doubtful or job.failed.failure is Failure.UNKNOWN
     if job.failed.failure is Failure.REFUSED:
-        return JobState(job.job, round=job.round + 1)
-    return JobState(job.job, round=job.round, documents=job.documents)
+        return JobState(job.job, round=job.round + 1, doubtful=doubtful)
+    return JobState(job.job, round=job.round, documents=job.documents, doubtful=doubtful)

@@ -19,7 +19,7 @@ from domain.errors import ApplicationAlreadyProcessed, ApplicationState
 from domain.job import Documents
 from tests.builders import CV, ApplicationStory, an_application, documents_of, some_jobs
 from tests.given import Given
-from tests.stories import ATTEMPTED, POLICY, REFUSED_ENDED, STARTED, SUBMITTED, TWO
+from tests.stories import ATTEMPTED, CLOSED, POLICY, REFUSED_ENDED, STARTED, SUBMITTED, TWO
 
 # -- submit -----------------------------------------------------------------------------------------------------------
 
@@ -108,11 +108,26 @@ def test_after_a_definite_no_a_retry_is_a_new_round_with_new_documents() -> None
 
 
 @pytest.mark.parametrize(
-    "ended", [ATTEMPTED.unknown().failed(), ATTEMPTED.exhausted().failed()], ids=["unknown", "exhausted"]
+    ("ended", "doubtful"),
+    [
+        pytest.param(ATTEMPTED.unknown().failed(), True, id="unknown"),
+        pytest.param(ATTEMPTED.exhausted().failed(), False, id="exhausted"),
+    ],
 )
-def test_without_a_definite_no_a_retry_keeps_its_round_and_documents(ended: ApplicationStory) -> None:
+def test_without_a_definite_no_a_retry_keeps_its_round_and_documents(ended: ApplicationStory, doubtful: bool) -> None:
     job = ended.retried().application.jobs[0]
-    assert job == JobState(job.job, round=1, documents=documents_of(1))
+    assert job == JobState(job.job, round=1, documents=documents_of(1), doubtful=doubtful)
+
+
+def test_no_later_answer_undoes_what_a_portal_without_keys_may_have_taken() -> None:
+    """The second attempt is refused; what became of the first is not known any better."""
+    again = STARTED.attempted_blind().unknown().failed().retried().started().attempted_blind()
+    refused_now = "an earlier attempt may have been taken; the last one: Position closed"
+    ended = again.unknown(reason=refused_now, error_type="PortalRefusedError").failed()
+    Given(*again).when(lambda a: a.record_failed(1, 2, CLOSED)).then_history(*ended)
+    Given(*ended).when(lambda a: a.record_applied(1, "SBX-1")).then_history(*ended.applied().succeeded())
+    assert ended.retried().application.jobs[0].doubtful
+    assert not again.applied().succeeded().application.jobs[0].failed
 
 
 def test_what_was_sent_without_a_key_goes_again_only_by_a_persons_retry() -> None:

@@ -49,6 +49,13 @@ class ExpectedJob:
     state: str = "open"  # open, applied, refused, exhausted, unknown
     blind: bool = False  # a portal without keys may have it, and nobody knows
     resting_since: datetime | None = None
+    doubtful: bool = False  # it was so when its user had it retried: no later answer undoes that
+
+    def ends(self, state: str) -> None:
+        self.state = "unknown" if self.doubtful and state != "applied" else state
+
+    def again(self) -> "ExpectedJob":
+        return ExpectedJob(doubtful=self.doubtful or self.state == "unknown")
 
 
 @dataclass(slots=True)
@@ -101,7 +108,7 @@ class ExpectedApplication:
         if self.status != "failed":
             return False
         self.status, self.deaths, self.retries, self.runs = "pending", 0, 0, False
-        self.jobs = [job if job.state == "applied" else ExpectedJob() for job in self.jobs]
+        self.jobs = [job if job.state == "applied" else job.again() for job in self.jobs]
         return True
 
     def cancel(self) -> bool:
@@ -123,7 +130,8 @@ class ExpectedApplication:
 
     def _end(self, *ended: tuple[ExpectedJob, str]) -> None:
         for job, state in ended:
-            job.state, job.blind, self.deaths = state, False, 0
+            job.ends(state)
+            job.blind, self.deaths = False, 0
         if self.status == "cancelled" or self.open():
             return
         self.status = "success" if all(job.state == "applied" for job in self.jobs) else "failed"
