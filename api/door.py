@@ -23,7 +23,7 @@ from api.routing import ROUTES, UNMATCHED
 from api.running import RUNNING
 from domain.errors import DomainError, NewerEvent, Overloaded
 from infra.logs import log_context
-from infra.tokens import Claims, bearer_token
+from infra.tokens import Claims, bearer_token, is_bearer
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +89,12 @@ async def _let_in(request: web.Request, operation: Operation) -> None:
 
 
 async def authenticate(request: web.Request) -> Claims:
-    """Who calls, by his header, or by `?token=` of a stream.
+    """Who calls, by his header, or by `?token=` of a stream, with which a browser may send a header of another scheme.
 
     Raises AuthenticationRequired, and what `verify_token` does.
     """
     authorization, in_query = request.headers.get(hdrs.AUTHORIZATION), request.query.get("token")
-    if authorization is None and in_query and request[OPERATION].token_in_query:
+    if in_query and request[OPERATION].token_in_query and not is_bearer(authorization):
         return await verify_token(request.app, in_query)
     return await verify_token(request.app, bearer_token(authorization))
 

@@ -59,6 +59,10 @@ class FormReader:
         finally:
             self._room += reading.held
 
+    def refuse_beyond_limit(self, request: web.Request) -> None:
+        """A body of a call that reads none. Raises PayloadTooLarge (contract http.md 1.1)."""
+        _check_length(request, self.body)
+
     def hold(self, size: int) -> None:
         if size > self._room:
             raise Overloaded("Too many forms are being read")
@@ -201,8 +205,7 @@ def _unquoted(text: bytes) -> bytes:
 
 async def _read_body(request: web.Request, limit: int, take: Callable[[bytes], None]) -> None:
     """Every piece of the body, in order. A caller that waits to be told goes on only now: he may come in."""
-    if (request.content_length or 0) > limit:
-        raise _too_large(limit)
+    _check_length(request, limit)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer itself has not begun
@@ -227,6 +230,11 @@ async def _read_body(request: web.Request, limit: int, take: Callable[[bytes], N
         raise ValidationFailed("The body cannot be read") from None
     except TimeoutError:
         raise ValidationFailed("The body did not arrive in time") from None
+
+
+def _check_length(request: web.Request, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -74,7 +74,8 @@ class Operation:
     `statuses` are those of `answers`; `bodiless` are others that it may answer with and no body, and when. `messages`
     are those that it sends over a WebSocket.
     `token_in_query`: takes the token as `?token=` too, as browsers send no header with a stream. `below`: it also
-    answers for the names below its path, with `match_info["below"]`.
+    answers for the names below its path, with `match_info["below"]`. `admits` raises for a caller who may not: before
+    his query is read, and before a stored answer is given again.
     """
 
     method: str
@@ -94,6 +95,7 @@ class Operation:
     tag: str = ""
     token_in_query: bool = False
     messages: tuple[type[BaseModel], ...] = ()
+    admits: Callable[[web.Request], None] | None = None
 
     @cached_property
     def endpoint(self) -> str:
@@ -101,9 +103,12 @@ class Operation:
         return VARIABLE.sub("{id}", self.path)
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
+        if self.admits is not None:
+            self.admits(request)
         if self.form is not None:
             async with request.app[FORMS].read(request, self.form) as form:
                 return await self._answer(request, form)
+        request.app[FORMS].refuse_beyond_limit(request)
         return await self._answer(request, None if self.query is None else parse_query(self.query, request.query))
 
     async def _answer(self, request: web.Request, asked: Form | Query | None) -> web.StreamResponse:
@@ -135,6 +140,7 @@ class Options(TypedDict, total=False):
     token_in_query: bool
     messages: tuple[type[BaseModel], ...]
     below: bool
+    admits: Callable[[web.Request], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,9 @@ class ProjectionsView(BaseModel):
     data: list[ProjectionView]
 
 
-@operations.get("/projections", answers=ProjectionsView, errors=(InsufficientPermissions,))
+@operations.get("/projections", answers=ProjectionsView, errors=(InsufficientPermissions,), admits=check_admin)
 async def list_projections(request: web.Request) -> Answer[ProjectionsView]:
     """How far each read model is behind the log."""
-    check_admin(request)
     standings = await request.app[QUERIES].standings()
     head = await request.app[EVENT_LOG].head()
     views = await asyncio.gather(*(_view(request, standing, head) for standing in standings))
@@ -101,10 +100,10 @@ class ParkedStreamsView(BaseModel):
     answers=ParkedStreamsView,
     query=ParkedQuery,
     errors=(InsufficientPermissions, ValidationFailed),
+    admits=check_admin,
 )
 async def list_parked(request: web.Request, query: ParkedQuery) -> Answer[ParkedStreamsView]:
     """The streams that wait for an operator. `app-manager projections parked` decides on them."""
-    check_admin(request)
     projection = query.projection.value if query.projection else None
     page, pagination = await read_page(query, request.app[QUERIES].parked(projection, query.limit, query.cursor))
     return Answer(

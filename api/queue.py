@@ -89,10 +89,14 @@ async def get_queues(request: web.Request) -> Answer[QueuesView]:
     return Answer(QueuesView(queues=queues, dlq=dlq))
 
 
-@operations.delete("/queue/dlq", answers=PurgedView, errors=(InsufficientPermissions, *BROKER_ERRORS))
+@operations.delete(
+    "/queue/dlq",
+    answers=PurgedView,
+    errors=(InsufficientPermissions, *BROKER_ERRORS),
+    admits=check_queue_admin,
+)
 async def purge_dead_letters(request: web.Request) -> Answer[PurgedView]:
     """Removes all dead letters. Their applications stay failed."""
-    check_queue_admin(request)
     name = request.app[SETTINGS].application_dlq
     with _queue_errors():
         purged = await purge(request.app[BROKER].connection, name)
@@ -105,6 +109,7 @@ async def purge_dead_letters(request: web.Request) -> Answer[PurgedView]:
     query=ReprocessQuery,
     errors=(InsufficientPermissions, *BROKER_ERRORS, ValidationFailed, IdempotencyKeyReused, DuplicateRequest),
     writes=True,
+    admits=check_queue_admin,
 )
 async def reprocess_dead_letters(request: web.Request, query: ReprocessQuery) -> Answer[ReprocessedView]:
     """Tries the applications of the dead letters again that have failed by what the letter tells, and removes it.
@@ -112,7 +117,6 @@ async def reprocess_dead_letters(request: web.Request, query: ReprocessQuery) ->
     No letter that comes meanwhile. Ends after a minute with what has been done until then; whatever ends it, no letter
     is lost and no application tried twice.
     """
-    check_queue_admin(request)
     async with _one_call_for_the_key(request):
         view, position = await _reprocess(request, query.limit)
         guard = guard_of(request, lambda told: told)

@@ -4,7 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-Text = Annotated[str, StringConstraints(max_length=2_000, strict=True)]
+TEXT_MAX = 2_000  # characters
+
+Text = Annotated[str, StringConstraints(max_length=TEXT_MAX, strict=True)]
 LongText = Annotated[str, StringConstraints(max_length=50_000, strict=True)]
 Skill = Annotated[str, StringConstraints(max_length=200, strict=True)]
 

@@ -14,6 +14,7 @@ from aio_pika.abc import AbstractConnection
 from infra.messages import QueueKind
 from infra.rabbitmq import ANSWER_SECONDS, broker_errors, open_channel
 
+AS_IT_CAME = {"raw", "raw_base64"}  # the message of such a letter (contract messaging.md 4)
 MESSAGE_ID = re.compile(rf"([0-9a-f]{{32}})-([0-9]{{1,9}})-{QueueKind.DEAD_LETTERS}")
 
 
@@ -21,8 +22,8 @@ MESSAGE_ID = re.compile(rf"([0-9a-f]{{32}})-([0-9]{{1,9}})-{QueueKind.DEAD_LETTE
 class Letter:
     """A message that the broker keeps until it is removed.
 
-    `readable`: it tells of an application. `failure` is the failure that it tells of: its stream, and the version of
-    its ApplicationFailed; None for a letter that is not of our making, or of a message that could not be read.
+    `readable`: it tells of an application, and not of a message that could not be read. `failure` is the failure that
+    it tells of: its stream, and the version of its ApplicationFailed; None for a letter that is not of our making.
     """
 
     tag: int
@@ -72,11 +73,15 @@ async def purge(connection: AbstractConnection, queue: str) -> int:
 
 
 def _readable(body: bytes) -> bool:
+    """A message may name an application and be unreadable all the same: then its letter holds it as it came."""
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(content, dict) and isinstance(content.get("application_id"), str)
+    if not isinstance(content, dict) or not isinstance(content.get("application_id"), str):
+        return False
+    original = content.get("original_message")
+    return not (isinstance(original, dict) and original.keys() & AS_IT_CAME)
 
 
 def _failure(message_id: str | None) -> tuple[UUID, int] | None:

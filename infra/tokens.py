@@ -97,10 +97,15 @@ def in_time(claims: Claims, now: datetime) -> Claims:
     return claims
 
 
+def is_bearer(authorization: str | None) -> bool:
+    """Whether an `Authorization` header is of the one scheme that is read."""
+    return (authorization or "").partition(" ")[0].lower() == "bearer"
+
+
 def bearer_token(authorization: str | None) -> str:
     """The token of an `Authorization` header. Raises AuthenticationRequired."""
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = (authorization or "").partition(" ")[2]
+    if not is_bearer(authorization) or not token.strip():
         raise AuthenticationRequired("A header Authorization: Bearer <token> is needed")
     return token.strip()
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from domain.job import TEXT_MAX
 from projections import totals
 from projections.entries import folded, order_beyond, order_from
 from projections.read_model import Document
@@ -22,6 +23,8 @@ from projections.view import BuildName
 
 ORDER = re.compile(r"[0-9a-f]{44}[0-9]{6}")
 PART = "part"  # which part of the answer a document of the query is; an entry has none
+FOLDED_MAX = 3 * TEXT_MAX  # characters: case folding makes three of one at most
+NEVER = "(?!)"  # matches nothing
 HIDDEN = {"resume_optimized": False, "cover_letter": False}
 
 Pipeline = list[Mapping[str, Any]]
@@ -224,5 +227,11 @@ def _also(part: str, collection: str, *pipeline: Mapping[str, Any]) -> Mapping[s
 
 
 def literally(text: str) -> str:
-    """A regular expression that finds the text itself, its case ignored. A pattern may not hold a NUL."""
-    return re.escape(text.casefold().encode(errors="replace").decode()).replace("\0", r"\x00")
+    """A regular expression that finds the text itself, its case ignored. A pattern may not hold a NUL.
+
+    MongoDB refuses patterns beyond 32 KiB. A text that no name of a job has room for is never found.
+    """
+    text = text.casefold()
+    if len(text) > FOLDED_MAX:
+        return NEVER
+    return re.escape(text.encode(errors="replace").decode()).replace("\0", r"\x00")

@@ -256,6 +256,14 @@ async def test_another_endpoint_takes_no_token_from_the_query(ada: User, api: Ap
     (await api.ask("GET", f"/applied?token={ada.token}")).refused(401, "ERR_8001", "AuthenticationError")
 
 
+@pytest.mark.parametrize("header", ["Basic eDp5", ""])
+async def test_a_header_of_another_scheme_hides_no_token_in_the_query(ada: User, api: Api, header: str) -> None:
+    """A browser sends what the proxy before us asked for with every request."""
+    request = f"GET /stream/status?token={ada.token} HTTP/1.1\r\nHost: x\r\nAuthorization: {header}\r\n\r\n"
+    answer = await api.say(request.encode(), wait=lambda read: b"event: connected" in read)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_a_bad_token_in_the_query_is_refused(api: Api, ada: User) -> None:
     expired = token_of(ada.id, exp=1)
     for token, code, error in (

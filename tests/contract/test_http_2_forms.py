@@ -120,6 +120,15 @@ async def test_a_body_over_its_limit_is_refused_before_it_is_read(small: Api) ->
     assert read.startswith(b"HTTP/1.1 413 ")
 
 
+async def test_a_body_over_the_limit_is_refused_where_none_is_read_too(small: Api) -> None:
+    head = (
+        f"DELETE /applications/{'0' * 32} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {small.user().token}\r\n"
+        f"Content-Length: {64 * KB + 1}\r\n\r\n"
+    )
+    read = await small.say(head.encode(), wait=lambda read: b"ERR_1006" in read)
+    assert read.startswith(b"HTTP/1.1 413 ")
+
+
 async def test_a_body_of_unknown_length_is_refused_while_it_is_read(small: Api) -> None:
     sent = 0
 

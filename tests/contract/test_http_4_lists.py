@@ -192,6 +192,13 @@ async def test_any_text_is_taken_literally(api: Api, ada: User, name: str, text:
     assert list(body["data"]) == [odd.id.hex]
 
 
+@pytest.mark.parametrize("path", [*LISTS, "/applications"])
+@pytest.mark.parametrize("text", ["a" * 40_000, "." * 20_000], ids=["long", "longer once escaped"])
+async def test_a_text_longer_than_any_name_finds_nothing(ada: User, path: str, text: str) -> None:
+    for name in ("company_name", "title"):
+        assert not (await listed(ada, path, 0, **{name: text}))["data"]
+
+
 async def test_percent_escapes_that_are_no_utf_8_find_nothing(ada: User) -> None:
     for query in ("title=%FF", "portal=%ED%A0%80", "company_name=%C3", "%FF=%FF", "title=%", "=&&=;"):
         url = URL(f"{ada.url}/applied?{query}", encoded=True)

@@ -138,6 +138,14 @@ async def test_purge_and_reprocess_need_the_claim(
     await letters.until_depth(letters.names.dead_letters, 1)
 
 
+async def test_the_claim_is_asked_for_before_anything_else(busy: Api, letters: Queues) -> None:
+    admin = operator(busy)
+    assert (await reprocess(admin, key="k")).status == 200
+    former = busy.user(id=admin.id)
+    (await reprocess(former, key="k")).refused(403, "ERR_8003", "InsufficientPermissionsError")
+    (await reprocess(former, -1)).refused(403, "ERR_8003", "InsufficientPermissionsError")
+
+
 @pytest.mark.parametrize("role", ["operator", "admin"])
 async def test_both_roles_may(busy: Api, letters: Queues, role: str) -> None:
     assert (await busy.user(is_admin=True, admin_role=role).ask("DELETE", "/queue/dlq")).status == 200
@@ -202,12 +210,19 @@ async def test_the_same_letter_twice_moves_once(busy: Api, letters: Queues) -> N
 
 
 async def test_what_cannot_be_read_stays_and_holds_nothing_up(busy: Api, letters: Queues) -> None:
-    for body in (b"no json", b"[]", b'{"application_id": null}'):
+    unreadable = [
+        b"no json",
+        b"[]",
+        b'{"application_id": null}',
+        b'{"application_id": "abc", "original_message": {"raw": "{\\"application_id\\": \\"abc\\"}"}}',
+        b'{"application_id": "abc", "original_message": {"raw_base64": "/w=="}}',
+    ]
+    for body in unreadable:
         await letters.put(letters.names.dead_letters, body)
     await failed_with_letter(busy, letters)
-    await letters.until_depth(letters.names.dead_letters, 4)
-    assert (await reprocess(operator(busy))).json == {"moved": 1, "skipped": 3}
-    await letters.until_depth(letters.names.dead_letters, 3)
+    await letters.until_depth(letters.names.dead_letters, 6)
+    assert (await reprocess(operator(busy))).json == {"moved": 1, "skipped": 5}
+    await letters.until_depth(letters.names.dead_letters, 5)
 
 
 async def test_no_more_than_the_limit_are_looked_at(busy: Api, letters: Queues) -> None:
