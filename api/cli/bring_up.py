@@ -28,7 +28,7 @@ from api.cli.readiness import wait_until_ready
 from api.cli.role_log import RoleLog
 from api.cli.role_plan import Role, check_ports, roles_of
 from api.cli.servers import Elsewhere, LocalServer, Place, engines_for, place_of
-from api.cli.services_env import new_secret_key, read_services, write_services
+from api.cli.services_env import read_services, secret_key_of, write_services
 from api.cli.supervisor import Supervisor
 from api.cli.terminal import Terminal
 from api.cli.tokens import make_token
@@ -113,7 +113,7 @@ class BringUp:
         """The user's own, else the one made by the first `up` in this folder."""
         if "secret_key" in self._settings.model_fields_set:
             return self._settings.secret_key
-        return SecretStr(earlier.get("SECRET_KEY") or new_secret_key())
+        return SecretStr(secret_key_of(earlier))
 
     def _line(self, name: str, text: str) -> None:
         self._terminal.tell(f"  {name:<11} {text:<44} {time.monotonic() - self._began:5.1f} s")

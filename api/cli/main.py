@@ -84,12 +84,12 @@ def up(
     """Run everything on this machine: the servers that are missing, and each role as a supervised process."""
     import asyncio
 
+    from api.cli.settings_here import said_settings
     from api.cli.terminal import Terminal
     from api.cli.up import run_up
-    from infra.settings import load_settings
     from infra.tracing import check_installed
 
-    settings = load_settings(with_services=False)
+    settings = said_settings()
     check_installed(settings)
     raise typer.Exit(asyncio.run(run_up(settings, demo=demo, terminal=Terminal())))
 
@@ -160,10 +160,10 @@ def token(
     json: Json = False,
 ) -> None:
     """Print a token signed with SECRET_KEY. Not in production, nor with OIDC_ISSUER."""
+    from api.cli.settings_here import settings_here
     from api.cli.tokens import make_token
-    from infra.settings import load_settings
 
-    settings = load_settings()
+    settings = settings_here()
     lives = settings.access_token_expire_minutes if minutes is None else minutes
     body = {"token": make_token(settings, user, minutes=lives, admin=admin)}
     output_if_known(settings_of(context, as_json=json)).show(body, lambda body: [body["token"]])

@@ -15,9 +15,10 @@ import uvloop
 
 from api.cli.ending import CRASHED, FAILED, CommandFailed, first_cause
 from api.cli.interruption import Interruption
+from api.cli.settings_here import settings_here
 from domain.errors import NewerEvent
 from infra.logs import LogWriter, setup_logging
-from infra.settings import Settings, SettingsError, load_settings
+from infra.settings import Settings, SettingsError
 from infra.tracing import traced
 
 # These end in the same way whenever they are started again.
@@ -44,7 +45,7 @@ def run_role(name: str, role: Role) -> int:
 
 
 def _run(name: str, role: Role) -> int:
-    settings = load_settings()
+    settings = settings_here()
     logs = setup_logging(
         service=settings.service_name,
         environment=settings.environment,

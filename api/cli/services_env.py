@@ -12,7 +12,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from api.cli.ending import CommandFailed
-from infra.settings import SERVICES_FILE
+from infra.settings import DEFAULT_SECRET_KEY, SERVICES_FILE
 
 _KEY_BYTES = 48
 _PLAIN = re.compile(r"[A-Za-z0-9@%_+=:,./-]*")
@@ -40,8 +40,10 @@ def write_services(values: Mapping[str, str], path: Path = SERVICES_FILE) -> Non
     beside.replace(path)
 
 
-def new_secret_key() -> str:
-    return secrets.token_urlsafe(_KEY_BYTES)
+def secret_key_of(services: Mapping[str, str]) -> str:
+    """The one that the first `up` in this folder made, else a new one. What everybody knows is no key to keep."""
+    kept = services.get("SECRET_KEY")
+    return kept if kept and kept != DEFAULT_SECRET_KEY else secrets.token_urlsafe(_KEY_BYTES)
 
 
 def _line(name: str, value: str) -> str:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cli.ending import CommandFailed
-from api.cli.services_env import new_secret_key, read_services, write_services
+from api.cli.services_env import read_services, secret_key_of, write_services
+from infra.settings import DEFAULT_SECRET_KEY
 
 VALUES = {
     "MONGODB": "mongodb://127.0.0.1:27017/?replicaSet=rs0&w=majority",
@@ -51,7 +52,7 @@ def test_what_is_read_is_what_was_written_or_nothing(tmp_path_factory: pytest.Te
 
 def test_only_its_owner_may_read_it_also_when_it_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "services.env"
-    for values in (VALUES, {"SECRET_KEY": new_secret_key()}):
+    for values in (VALUES, {"SECRET_KEY": secret_key_of({})}):
         write_services(values, path)
         assert path.stat().st_mode & 0o777 == 0o600
     assert [found.name for found in tmp_path.iterdir()] == ["services.env"]
@@ -68,6 +69,12 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
         read_services(path)
 
 
-def test_a_new_key_is_long_enough_for_production_and_never_the_same() -> None:
-    assert len(new_secret_key().encode()) >= 32
-    assert new_secret_key() != new_secret_key()
+@pytest.mark.parametrize("services", [{}, {"SECRET_KEY": ""}, {"SECRET_KEY": DEFAULT_SECRET_KEY}])
+def test_a_new_key_is_long_enough_for_production_and_never_the_same(services: dict[str, str]) -> None:
+    assert len(secret_key_of(services).encode()) >= 32
+    assert secret_key_of(services) != secret_key_of(services)
+
+
+def test_a_key_once_made_is_kept() -> None:
+    key = secret_key_of({})
+    assert secret_key_of({"SECRET_KEY": key}) == key

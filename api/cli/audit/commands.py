@@ -22,10 +22,10 @@ def trail(context: typer.Context, application_id: Id, json: Json = False) -> Non
     """Show every event of an application. With --json, one object a line, with all that the event holds."""
     from api.cli.audit.log import opened_log, stream_of
     from api.cli.audit.trail import show
-    from infra.settings import load_settings
+    from api.cli.settings_here import settings_here
 
     output = output_of(settings_of(context, as_json=json))
-    with opened_log(load_settings()) as log:
+    with opened_log(settings_here()) as log:
         found = stream_of(log, application_id)
     show(application_id, found, output)
 
@@ -43,12 +43,12 @@ def replay(
     from api.cli.audit.log import opened_log, position_of, stream_of
     from api.cli.audit.replay import parts, replayed
     from api.cli.ending import CommandFailed
+    from api.cli.settings_here import settings_here
     from infra.mapper import EventMapper
-    from infra.settings import load_settings
 
     wanted = _moment(at, "--at")
     output = output_of(settings_of(context, as_json=json))
-    with opened_log(load_settings()) as log:
+    with opened_log(settings_here()) as log:
         position, to_recorded = position_of(log, wanted), EventMapper().to_recorded_event
         recorded = [to_recorded(stored, there) for stored, there in stream_of(log, application_id)]
     body = replayed(recorded, position)
@@ -74,12 +74,12 @@ def export(
     from api.cli.audit.jsonl import Header
     from api.cli.audit.log import opened_log, positions_between
     from api.cli.audit.verify import folder_lines
-    from infra.settings import load_settings
+    from api.cli.settings_here import settings_here
 
     _check_type(type_)
     begin = None if from_ is None else _moment(from_, "--from")
     end = None if to is None else _moment(to, "--to")
-    told, settings = output_of(settings_of(context, as_json=json)), load_settings()
+    told, settings = output_of(settings_of(context, as_json=json)), settings_here()
     lines = list(folder_lines(settings))
     with opened_log(settings) as log:
         header = Header(*positions_between(log, begin, end), user, type_)
@@ -114,9 +114,9 @@ def verify(
     from api.cli.audit.log import opened_log
     from api.cli.audit.offline import verify_export
     from api.cli.ending import CommandFailed
-    from infra.settings import load_settings
+    from api.cli.settings_here import settings_here
 
-    output, settings = output_of(settings_of(context, as_json=json)), load_settings()
+    output, settings = output_of(settings_of(context, as_json=json)), settings_here()
     keys = verifying.keys_of(settings, public_key)
     if export is not None:
         body = verify_export(export, keys, verifying.named_copy(settings))
@@ -133,12 +133,12 @@ def verify(
 def public_key(context: typer.Context, json: Json = False) -> None:
     """Print the key that checkpoints are checked with, for those who check them elsewhere."""
     from api.cli.ending import CommandFailed
+    from api.cli.settings_here import settings_here
     from infra.audit_keys import AuditKeyError, signing_key
-    from infra.settings import load_settings
 
     output = output_of(settings_of(context, as_json=json))
     try:
-        key = signing_key(load_settings().audit_signing_key).public
+        key = signing_key(settings_here().audit_signing_key).public
     except AuditKeyError as error:
         raise CommandFailed(str(error)) from None
     output.show({"key_id": key.id, "public_key": key.pem}, lambda body: [body["public_key"].rstrip()])

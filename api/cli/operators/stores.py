@@ -17,12 +17,13 @@ import uvloop
 
 from api.cli.ending import INTERRUPTED, CommandFailed
 from api.cli.interruption import Interruption
+from api.cli.settings_here import settings_here
 from domain.errors import NewerEvent, ReadModelBehind, StoreError
 from domain.ports import EventLog
 from infra.event_log import open_event_log
 from infra.memory import rare_collections
 from infra.mongo import Mongo, MongoNotReplicaSet
-from infra.settings import Settings, load_settings
+from infra.settings import Settings
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ Work = Callable[[Stores], Awaitable[T]]
 
 def run(work: Work[T]) -> T:
     """What it gives. Raises CommandFailed, SettingsError, and typer.Exit when it is interrupted."""
-    settings = load_settings()
+    settings = settings_here()
     _check_that_the_log_is_there(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_until_interrupted(work, settings))
