@@ -3,6 +3,7 @@
 import errno
 import socket
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 _CONNECT_SECONDS = 1.0
@@ -57,6 +58,24 @@ def why_not_free(address: Address) -> str | None:
     if any(problem.errno == errno.EADDRINUSE for problem in problems):
         return "it is taken"
     return problems[0].strerror if len(problems) == len(places) else None
+
+
+def is_of_this_machine(host: str) -> bool:
+    """Whether one of its interfaces has that number, or what the name leads to."""
+    try:
+        places = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    return any(_can_be_ours(family, place) for family, _, _, _, place in places)
+
+
+def _can_be_ours(family: int, place: tuple[Any, ...]) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(place)  # at any port, and nothing is sent
+    except OSError:
+        return False
+    return True
 
 
 def to_reach(host: str) -> str:

@@ -1,8 +1,9 @@
 """The local servers of `up`: which are to be started, where, and each as a service that is kept running.
 
-A server is started where its setting is unset, or names this machine (127.0.0.1 or localhost) at a port where nothing
-listens (contract cli.md 5). One that runs already is used and never touched. A server of ours keeps its port from run
-to run while nobody else has taken it, and its data always.
+A server is started where its setting is unset, or names this machine at a port where nothing listens (contract cli.md
+5). That is as 127.0.0.1 or localhost: ours listen nowhere else, so another address of this machine at which nothing
+listens is refused, with a line that says so, instead of being waited for. One that runs already is used and never
+touched. A server of ours keeps its port from run to run while nobody else has taken it, and its data always.
 """
 
 import asyncio
@@ -10,12 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.cli.addresses import Address, address_of, somebody_listens, why_not_free
+from api.cli.addresses import Address, address_of, is_of_this_machine, somebody_listens, why_not_free
+from api.cli.ending import CommandFailed
 from api.cli.supervisor import Ended
 from infra.local_servers import Running, start_mongodb, start_postgresql, start_rabbitmq
 from infra.settings import Settings
 
 _LOOK_SECONDS = 0.5
+_OURS = {"localhost", "127.0.0.1"}  # hosts that our servers are reached at
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,10 @@ class Elsewhere:
 
 
 def place_of(engine: Engine, settings: Settings, earlier: Mapping[str, str]) -> Place | Elsewhere:
-    """`settings` without what an earlier `up` wrote, `earlier` with it. Blocks for a second at most."""
+    """`settings` without what an earlier `up` wrote, `earlier` with it. Blocks for a second at most.
+
+    Raises CommandFailed for an address of this machine at which nothing listens and none of ours can.
+    """
     if engine.setting not in settings.model_fields_set:
         return Place(engine, _earlier_port(engine, earlier))
     address = address_of(getattr(settings, engine.setting), engine.default_port)
@@ -70,8 +76,13 @@ def place_of(engine: Engine, settings: Settings, earlier: Mapping[str, str]) -> 
         return Elsewhere(engine, None)
     if somebody_listens(address):
         return Elsewhere(engine, address, reached=True)
-    if address.host.lower() in {"localhost", "127.0.0.1"}:
+    if address.host.lower() in _OURS:
         return Place(engine, address.port)
+    if is_of_this_machine(address.host):
+        raise CommandFailed(
+            f"nothing listens at {address} ({engine.variable}), and a server is started at 127.0.0.1 only: "
+            f"name that address, leave {engine.variable} out, or start one there"
+        )
     return Elsewhere(engine, address)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.cli.addresses import Address, address_of, somebody_listens, to_reach, why_not_free
+from api.cli.addresses import Address, address_of, is_of_this_machine, somebody_listens, to_reach, why_not_free
+from api.cli.ending import CommandFailed
 from api.cli.servers import MONGODB, POSTGRESQL, RABBITMQ, Elsewhere, Place, engines_for, place_of
 from infra.local_servers import free_port
 from infra.settings import Settings
@@ -57,6 +58,31 @@ def test_a_server_of_another_machine_is_waited_for_and_not_started() -> None:
     place = place_of(MONGODB, Settings(mongodb="mongodb://name.invalid:27017"), {})
     assert place == Elsewhere(MONGODB, Address("name.invalid", 27017))
     assert str(place).startswith("nothing listens at name.invalid:27017 (MONGODB)")
+
+
+@pytest.mark.parametrize("host", ["127.0.1.1", "0.0.0.0", "user:secret@127.1.2.3"])
+def test_another_address_of_this_machine_where_nothing_listens_is_refused_in_one_line(host: str) -> None:
+    port = free_port()
+    with pytest.raises(CommandFailed) as caught:
+        place_of(MONGODB, Settings(mongodb=f"mongodb://{host}:{port}"), {})
+    assert str(caught.value) == (
+        f"nothing listens at {host.rpartition('@')[2]}:{port} (MONGODB), and a server is started at 127.0.0.1 only: "
+        "name that address, leave MONGODB out, or start one there"
+    )
+
+
+def test_another_address_of_this_machine_where_somebody_listens_is_used() -> None:
+    with socket.create_server(("127.0.1.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        place = place_of(MONGODB, Settings(mongodb=f"mongodb://127.0.1.1:{port}"), {})
+    assert place == Elsewhere(MONGODB, Address("127.0.1.1", port), reached=True)
+
+
+def test_an_address_is_of_this_machine_if_an_interface_has_it() -> None:
+    for host in ("localhost", "127.0.0.1", "127.9.9.9"):
+        assert is_of_this_machine(host)
+    for host in ("192.0.2.1", "2001:db8::1", "name.invalid", ""):
+        assert not is_of_this_machine(host)
 
 
 def test_postgresql_is_started_only_where_the_event_store_is_one() -> None:
