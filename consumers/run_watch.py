@@ -13,6 +13,7 @@ from domain.errors import StoreError
 from domain.event import RecordedEvent
 from domain.ports import EventLog
 from infra import metrics
+from infra.logs import log_context
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,13 @@ class RunWatch:
         begin, retries = loop.time(), run.loaded.application.retries_used
         started_at, starts = run.loaded.last_at, run.loaded.application.starts
         self.tasks.add(task)
-        try:
-            yield
-        finally:
-            self.tasks.discard(task)
-            seconds = loop.time() - begin
-            metrics.QUEUE_MESSAGE_PROCESSING_DURATION_SECONDS.observe(seconds, queue_name=self._queue)
+        with log_context(**run.loaded.told):
+            try:
+                yield
+            finally:
+                self.tasks.discard(task)
+                seconds = loop.time() - begin
+                metrics.QUEUE_MESSAGE_PROCESSING_DURATION_SECONDS.observe(seconds, queue_name=self._queue)
         application = run.loaded.application
         if application.retries_used > retries:
             metrics.WORKER_RETRY_TOTAL.inc(worker_name=metrics.APPLICATION_WORKER, attempt=application.retries_used)
@@ -53,14 +55,7 @@ class RunWatch:
         self._tell(run, f"application.{status}", seconds)
 
     def _tell(self, run: ApplicationRun, event_type: str, seconds: float) -> None:
-        loaded = run.loaded
-        extra = {
-            "event_type": event_type,
-            "application_id": loaded.application.id.hex,
-            "user_id": loaded.owner.user_id,
-            "correlation_id": loaded.correlation_id,
-            "duration": round(seconds, 3),
-        }
+        extra = {"event_type": event_type, "duration": round(seconds, 3), **run.loaded.told}
         logger.info("application processed", extra=extra)
 
     async def _picked_up_at(self, run: ApplicationRun, otherwise: datetime) -> datetime:

@@ -17,7 +17,7 @@ then portal calls are broken off, and what has no end is given back through the 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -46,6 +46,7 @@ from infra import metrics, tracing
 from infra.clock import SystemClock
 from infra.cv_store import CvStore
 from infra.event_log import EventStore
+from infra.logs import log_context
 from infra.messages import UnreadableMessage, Work, acceptable_correlation_id, read_work
 from infra.mongo import Mongo
 from infra.rabbitmq import BrokerError, Delivery, open_consumer
@@ -54,7 +55,7 @@ from infra.settings import Settings
 logger = logging.getLogger(__name__)
 
 LAST_APPENDS_SECONDS = 5.0  # after the grace: for what must still get into the log
-ID_CHARACTERS = 200  # of the application id that an unreadable message names
+ID_CHARACTERS = 200  # of an id that a message from outside names
 
 
 async def run_worker(event_store: EventStore, settings: Settings, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
@@ -205,17 +206,18 @@ class Worker:
 
     async def _handle(self, consumer: Consumer, delivery: Delivery) -> None:
         backoff = Backoff()
-        with working_on(delivery, self._queue):
-            while not await self._done(delivery):
+        work = _read(delivery)
+        with working_on(delivery, self._queue), log_context(**_told(delivery, work)):
+            while not await self._done(delivery, work):
                 await asyncio.sleep(backoff.seconds())
             with contextlib.suppress(BrokerError):  # then it comes again
                 await consumer.acknowledge(delivery)
 
-    async def _done(self, delivery: Delivery) -> bool:
+    async def _done(self, delivery: Delivery, work: Work | UnreadableMessage) -> bool:
         """Whether the message may be acknowledged; if not, it is to be handled again after a back-off."""
         extra = {"event_type": "message_waits", "message_id": delivery.message_id}
         try:
-            await self._attend_to(delivery)
+            await self._attend_to(delivery, work)
         except NewerEvent as error:
             if not self._newer.done():
                 self._newer.set_exception(error)
@@ -228,12 +230,10 @@ class Worker:
             return False
         return True
 
-    async def _attend_to(self, delivery: Delivery) -> None:
+    async def _attend_to(self, delivery: Delivery, work: Work | UnreadableMessage) -> None:
         """Returns when all that follows from the message is in the log."""
-        try:
-            work = read_work(delivery.body)
-        except UnreadableMessage as error:
-            await self._reject(delivery, self._cause(delivery, None), error)
+        if isinstance(work, UnreadableMessage):
+            await self._reject(delivery, self._cause(delivery, None), work)
             return
         cause = self._cause(delivery, work.correlation_id)
         while (handled := await self._in_turn(work, cause)) is Handled.CLAIMED:
@@ -276,3 +276,22 @@ class Worker:
         metrics.QUEUE_MESSAGES_CONSUMED_TOTAL.inc(queue_name=self._queue, status="rejected")
         extra = {"event_type": "message_rejected", "message_id": delivery.message_id, "error": str(error)}
         logger.warning("message rejected", extra=extra)
+
+
+def _read(delivery: Delivery) -> Work | UnreadableMessage:
+    try:
+        return read_work(delivery.body)
+    except UnreadableMessage as error:
+        return error
+
+
+def _told(delivery: Delivery, work: Work | UnreadableMessage) -> Mapping[str, str | None]:
+    """What the message says of itself, for the log's lines."""
+    told = {
+        "correlation_id": delivery.correlation_id,
+        "application_id": work.application_id and work.application_id[:ID_CHARACTERS],
+    }
+    if isinstance(work, Work):
+        told["user_id"] = work.user_id[:ID_CHARACTERS]
+        told["correlation_id"] = work.correlation_id or delivery.correlation_id
+    return told

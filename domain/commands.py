@@ -4,7 +4,7 @@ A decision is made on what was loaded. When another append came first, the appen
 most ten times. A kill anywhere before the append leaves nothing; after it, all that was decided stands.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -46,6 +46,17 @@ class Loaded:
         application = Application.fold(first.stream_id, (one.event for one in recorded))
         correlation_id = first.metadata.cause.correlation_id
         return cls(application, first.owner, last.position, last.metadata.at, correlation_id, start=application.starts)
+
+    @property
+    def told(self) -> Mapping[str, str | None]:
+        """What log lines about it name (contract metrics.md 5)."""
+        batch_id = self.owner.batch_id
+        return {
+            "application_id": self.application.id.hex,
+            "user_id": self.owner.user_id,
+            "batch_id": None if batch_id is None else batch_id.hex,
+            "correlation_id": self.correlation_id,
+        }
 
 
 @dataclass(frozen=True, slots=True)

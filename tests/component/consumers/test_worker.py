@@ -24,6 +24,7 @@ from tests.component.consumers.at_work import (
     working,
 )
 from tests.heart import Beats
+from tests.logged import logged
 from tests.queues import Queues, content
 
 # -- the whole path ---------------------------------------------------------------------------------------------------
@@ -104,6 +105,22 @@ async def test_what_cannot_be_read_becomes_a_dead_letter(
     assert (told["application_id"], told["attempts"], told["error_type"]) == (None, 0, error_type)
     assert (told["original_message"], told["correlation_id"]) == (original, "c-9")
     assert await queues.depth(queues.names.processing) == 0
+
+
+async def test_log_lines_name_what_they_are_about(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
+) -> None:
+    foreign = {"application_id": "a1b2c3d4", "user_id": "bob", "correlation_id": "c-9"}
+    with logged() as lines:
+        async with working(event_store, settings):
+            id = await submit(commands)
+            assert await ended(commands, id) == ["success"]
+            await queues.put(queues.names.processing, foreign)
+            await queues.take(queues.names.dead_letters, 1)
+    told = ("application_id", "user_id", "correlation_id")
+    named = {line["event_type"]: tuple(line.get(name) for name in told) for line in lines}
+    assert named["application.success"] == (id.hex, "ada", "c-1")
+    assert named["message_rejected"] == ("a1b2c3d4", "bob", "c-9")
 
 
 async def test_a_message_for_an_unknown_or_anothers_application_is_a_dead_letter_only(
