@@ -1,4 +1,4 @@
-"""MongoDB, where the read models and the uploaded CVs are kept: the only module that imports its client.
+"""MongoDB, where the read models and the uploaded CVs are kept: the only module that makes its client.
 
 Every write is acknowledged by a majority and journaled, so that what returned survives the loss of the primary. A
 standalone server is refused at start: it has no transactions. One that is away at start is no error, each use then
@@ -7,8 +7,8 @@ raises StoreUnavailable until it is back.
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from domain.errors import StoreError, StoreFailed, StoreTimeout, StoreUnavailable
 from infra import tracing
@@ -46,6 +47,7 @@ BlockingDatabase = PymongoDatabase[dict[str, Any]]
 ClientSession = AsyncIOMotorClientSession
 
 SNAPSHOT = ReadConcern("snapshot")
+MAJORITY = WriteConcern("majority", j=True)
 PASSING = {
     246,  # SnapshotUnavailable: a collection was just made, an instant later a snapshot shows it
     11601,  # Interrupted: an operator ended it; or another projector our session, as it took over a build of ours
@@ -55,8 +57,12 @@ CLOSE_SECONDS = 1.0
 TIMEOUTS = (ExecutionTimeout, NetworkTimeout, WaitQueueTimeoutError, WTimeoutError)
 
 
-class MongoNotReplicaSet(Exception):
-    """The server cannot hold the read models. Its text says what to do."""
+class MongoUnusable(Exception):
+    """No waiting makes it good. Its text says what to do."""
+
+
+class MongoNotReplicaSet(MongoUnusable):
+    """The server cannot hold the read models."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -94,7 +100,8 @@ class Pool:
 class Mongo:
     """The database and its client. Used as an async context manager.
 
-    Raises MongoNotReplicaSet when entered and the server is a standalone one.
+    Entering raises MongoNotReplicaSet when the server is a standalone one, MongoUnusable for an address that the
+    client does not take as a whole: what the settings do not see, as a user without a password.
     """
 
     def __init__(self, uri: str, database: str, pool: Pool | None = None) -> None:
@@ -126,10 +133,12 @@ class Mongo:
 
     async def __aenter__(self) -> "Mongo":
         loop = asyncio.get_running_loop()
-        with mongo_errors():  # off the loop: an address of kind mongodb+srv asks the name server
+        try:  # off the loop: certificates are read from files
             self.client: Client = await asyncio.to_thread(
                 lambda: AsyncIOMotorClient(self._uri, io_loop=loop, **self._options)
             )
+        except (PyMongoError, ValueError, OSError) as error:  # it connects to nothing yet
+            raise MongoUnusable("MONGODB cannot be used: its user, password or options do not go together") from error
         self.database: Database = self.client[self._database_name]
         try:
             with time_limit(START_SECONDS):
@@ -163,6 +172,30 @@ class Mongo:
     def snapshot(self, collection: str) -> Collection:
         """For reads of one instant: a query of it never sees a part of a transaction."""
         return self.database.get_collection(collection, read_concern=SNAPSHOT)
+
+
+@asynccontextmanager
+async def transaction(session: ClientSession) -> AsyncIterator[None]:
+    """A transaction: committed by a majority at the end of the body, undone by an error of it.
+
+    When its task is cancelled it is left as it stands, and the session must be used and ended no more (`leave` knows):
+    the thread of the command that was under way goes on, and after an abort from another thread it would send that
+    command outside of any transaction, to be done for good. The server undoes what is left within a minute, or once
+    somebody ends the session there.
+    """
+    session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY)
+    try:
+        yield
+    except Exception:
+        await session.abort_transaction()
+        raise
+    await session.commit_transaction()
+
+
+async def leave(session: ClientSession) -> None:
+    """Ends a session, but one that was left inside a transaction."""
+    if not session.delegate.in_transaction:
+        await session.end_session()
 
 
 @contextmanager

@@ -8,8 +8,8 @@ A commit is one transaction: first the checkpoint, on condition that holder, tok
 lease, then the documents. So of two processes that believe to hold a lease only one can commit, and nothing is ever
 applied twice. What a crash leaves:
 
-- before the commit: a transaction without an end. It would bar the documents for a minute, so who takes the lease next
-  first ends the session that the checkpoint names. In our own session the next transaction ends it.
+- before the commit, or cancelled there: a transaction without an end. It would bar the documents for a minute, so who
+  takes the lease next first ends the session that the checkpoint names.
 - in the commit: all or nothing. Whoever takes the lease reads from the checkpoint which of the two it was.
 - between making a collection and its checkpoint: a collection without a checkpoint, which is as good as none.
 
@@ -28,10 +28,10 @@ from bson.int64 import Int64
 from pymongo import DeleteOne, IndexModel, InsertOne, ReplaceOne, ReturnDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
-from infra.mongo import SNAPSHOT, ClientSession, Collection, Mongo, mongo_errors
+from infra.mongo import ClientSession, Collection, Mongo, leave, mongo_errors, transaction
 from projections.parked import PREFIX
 from projections.read_model import Document, ReadModel
-from projections.registry import BUILDS, CHECKPOINT, LONG_AGO, MAJORITY, NOW, drop_retired
+from projections.registry import BUILDS, CHECKPOINT, LONG_AGO, NOW, drop_retired
 from projections.view import Advance, BuildName, Fenced, Lease, Refused
 
 CALL_SECONDS = 10.0  # no call takes longer
@@ -57,7 +57,7 @@ class MongoView:
 
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(PyMongoError):
-            await self._session.end_session()
+            await leave(self._session)
 
     # -- builds and leases --------------------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class MongoView:
 
     async def commit(self, advances: Sequence[Advance]) -> None:
         with mongo_errors(CALL_SECONDS):
-            async with self._session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY):
+            async with transaction(self._session):
                 for advance in advances:
                     await self._advance_checkpoint(advance)
                     await self._write(advance)

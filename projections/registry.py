@@ -23,15 +23,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pymongo import WriteConcern
-
-from infra.mongo import SNAPSHOT, ClientSession, Mongo, mongo_errors
+from infra.mongo import MAJORITY, ClientSession, Mongo, leave, mongo_errors, transaction
 from projections.read_model import Document
 from projections.view import BuildName, Fenced, Lease
 
 BUILDS, CHECKPOINT = "builds", "checkpoint"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-MAJORITY = WriteConcern("majority", j=True)
 NOW: Document = {"$set": {"now": "$$NOW"}}
 FENCED: Document = {"token": {"$add": ["$token", 1]}, "holder": None, "until": LONG_AGO}  # whoever projects it
 SUPERSEDED = "superseded_by"  # in a checkpoint: the number of the build that is read instead
@@ -168,16 +165,17 @@ class Registry:
     ) -> None:
         condition, change = write
         with mongo_errors():
-            async with (
-                await self._mongo.client.start_session() as session,
-                session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY),
-            ):
-                moved = await self._mongo.database[str(new)].update_one(condition, change, session=session)
-                if not moved.matched_count:
-                    raise Fenced(new)
-                if live is not None:
-                    await self._supersede(BuildName(new.model, new.version, live), new, position, session)
-                await self._move_pointer(new, live, keep, grace, session)
+            session = await self._mongo.client.start_session()
+            try:
+                async with transaction(session):
+                    moved = await self._mongo.database[str(new)].update_one(condition, change, session=session)
+                    if not moved.matched_count:
+                        raise Fenced(new)
+                    if live is not None:
+                        await self._supersede(BuildName(new.model, new.version, live), new, position, session)
+                    await self._move_pointer(new, live, keep, grace, session)
+            finally:
+                await leave(session)
 
     async def _supersede(self, old: BuildName, new: BuildName, position: int, session: ClientSession) -> None:
         marked = await self._mongo.database[str(old)].update_one(

@@ -11,7 +11,7 @@ import pytest
 from domain.errors import StoreFailed, StoreTimeout, StoreUnavailable
 from infra import metrics
 from infra.local_servers import Running, free_port, start_mongodb
-from infra.mongo import Mongo, MongoNotReplicaSet, Pool, mongo_errors
+from infra.mongo import Mongo, MongoNotReplicaSet, Pool, leave, mongo_errors, transaction
 from infra.mongo_metrics import collection_of
 from infra.settings import Settings
 from tests.fakes.event_log import FakeEventLog
@@ -148,3 +148,52 @@ async def test_a_session_that_another_projector_ended_is_no_refusal(mongodb_uri:
                 await mongo.client.admin.command(ended)
         with pytest.raises(StoreUnavailable):
             await looking
+
+
+# -- transactions -----------------------------------------------------------------------------------------------------
+
+BUSY = {"$expr": {"$function": {"body": "function() { sleep(1500); return true; }", "args": [], "lang": "js"}}}
+
+
+async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(mongodb_server: Running) -> None:
+    """Its command waits for a connection; once it gets one, no abort may have made it a command of its own."""
+    async with Mongo(mongodb_server.url, "cancelled", Pool(most=1)) as mongo, Mongo(mongodb_server.url, "x") as other:
+        collection = mongo.database["things"]
+        await collection.insert_one({"_id": 0})
+        session = await mongo.client.start_session()
+        busy = asyncio.ensure_future(collection.find_one(BUSY))
+        await asyncio.sleep(0.3)
+
+        async def change() -> None:
+            async with transaction(session):
+                await collection.insert_one({"_id": 1}, session=session)
+
+        changing = asyncio.create_task(change())
+        await asyncio.sleep(0.3)
+        changing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await changing
+        assert await busy
+        assert await collection.count_documents({}) == 1  # over the one connection, so after the other command
+        await leave(session)
+        await other.client.admin.command({"killSessions": [session.session_id]})
+        assert await collection.count_documents({}) == 1
+
+
+async def test_a_transaction_is_done_or_undone(mongodb_server: Running) -> None:
+    async with Mongo(mongodb_server.url, "undone") as mongo:
+        collection = mongo.database["things"]
+        await collection.insert_one({"_id": 0})
+        session = await mongo.client.start_session()
+
+        async def fails() -> None:
+            async with transaction(session):
+                await collection.insert_one({"_id": 1}, session=session)
+                raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await fails()
+        async with transaction(session):
+            await collection.insert_one({"_id": 2}, session=session)
+        await leave(session)
+        assert [one["_id"] async for one in collection.find()] == [0, 2]
