@@ -270,7 +270,8 @@ def _as_store_error(error: Exception) -> StoreError:
     cause = error if isinstance(error, sqlite3.Error) else error.__cause__
     code = getattr(cause, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
-    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+    waited_in_vain = isinstance(error, TimeoutError)  # for a connection of the pool, while another call holds it
+    if waited_in_vain or primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreTimeout("The event store did not answer in time")
     if primary in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
         return StoreUnavailable("The event store cannot be reached")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import StoreUnavailable
+from domain.errors import StoreTimeout, StoreUnavailable
 from infra.event_log import open_event_log
 from infra.log_database import Session
 from infra.sqlite_log import SqliteLog
@@ -47,6 +47,29 @@ def test_a_connection_at_work_is_not_closed_under_its_user(log: SqliteLog) -> No
         go_on.set()
         assert working.result(10) == [(0,)]
         closing.result(10)
+
+
+def test_who_waits_in_vain_for_the_one_writer_is_told_that_it_took_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.sqlite_log.LOCK_TIMEOUT_SECONDS", 0.2)
+    log = SqliteLog(tmp_path / "events.db", 2)
+    log.open()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with log.writing():
+            begun.set()
+            go_on.wait(10)
+
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(work)
+        assert begun.wait(10)
+        with pytest.raises(StoreTimeout), log.writing():
+            pass
+        go_on.set()
+        working.result(10)
+    log.close()
 
 
 def test_a_closed_log_is_away(log: SqliteLog) -> None:
