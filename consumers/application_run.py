@@ -10,7 +10,8 @@ Killed at any line:
 - after the result: nobody sends that job again. After the last one the application has ended.
 
 While the event log is away no portal is called. What is known already, results and the retry, waits for the log, as
-long as the claim is ours. `applied` is recorded even after that: whatever happened meanwhile, the portal has the job.
+long as the claim is ours. `applied` is recorded even after that: whatever happened meanwhile, the portal has the job. A
+claim that is lost may only mean that the log is slow: so what was surely not sent is then given back.
 
 The start's number is the fence. When a later start shows in the log, this run is over: it calls and records nothing.
 """
@@ -28,10 +29,20 @@ from consumers.cv_shelf import HeldCv
 from consumers.documents import DocumentRequest, DocumentWriter
 from consumers.halt import BrokenOff, Halt
 from consumers.late_results import LateResults
-from consumers.outcomes import STOPPED, STOPPED_ERROR, Result, broken_off, given_back, result_of
-from consumers.portals import Applied, Outcome, Portal, PortalResting, Submission
+from consumers.outcomes import (
+    CLAIM_LOST,
+    CLAIM_LOST_ERROR,
+    STOPPED,
+    STOPPED_ERROR,
+    Result,
+    broken_off,
+    given_back,
+    result_of,
+)
+from consumers.portals import Applied, NotTaken, Outcome, Portal, PortalResting, Refused, Submission
 from consumers.together import all_of
 from domain.application import JobState, Unfinished, Verdict, refused
+from domain.application_events import Delivery
 from domain.commands import ApplicationCommands, Loaded
 from domain.errors import AttemptRefused, Overloaded, StoreError
 from domain.event import Cause
@@ -74,6 +85,7 @@ class ApplicationRun:
         self._start = loaded.application.starts
         self._appending = asyncio.Lock()  # so that the run's own appends do not conflict
         self._unfinished: list[Unfinished] = []
+        self._maybe_taken: set[int] = set()  # jobs that a portal without keys may have
         self._cv_text: str | None = None
 
     async def work(self) -> None:
@@ -89,6 +101,18 @@ class ApplicationRun:
         if self._unfinished:
             unfinished = sorted(self._unfinished, key=lambda one: one.position)
             await self._insist(lambda loaded: self._pause(loaded, unfinished))
+
+    def give_back(self) -> None:
+        """After the claim was lost, perhaps only because the log is slow: in the background, and without a claim.
+
+        Neither costs an attempt. What was not sent has no unknown outcome, and a start under which nothing could be
+        done counts for no dead worker. Nothing follows once there is a later start.
+        """
+        loaded, jobs = self.loaded, self.loaded.application.open_jobs
+        wait = self._tools.store_backoff.seconds()
+        left = [given_back(p, CLAIM_LOST, CLAIM_LOST_ERROR, wait) for p, _ in jobs if p not in self._maybe_taken]
+        if left:
+            self._tools.late.record(lambda: self._tools.commands.pause(loaded, self._cause, left, None))
 
     async def _do_jobs(self, jobs: Iterable[tuple[int, JobState]]) -> None:
         for position, job in jobs:
@@ -131,7 +155,11 @@ class ApplicationRun:
             with tracing.span("submit to portal", {"app_manager.portal": portal.name}, Kind.CLIENT) as span:
                 submission = self._submission(position, job, fields)
                 call.sent = True
+                if portal.delivery is Delivery.AT_MOST_ONCE:
+                    self._maybe_taken.add(position)
                 outcome = await portal.submit(submission)
+                if isinstance(outcome, NotTaken | Refused):
+                    self._maybe_taken.discard(position)
                 _tell(span, submission, outcome)
         return result_of(outcome, position, portal.delivery, self._tools.commands.policy)
 

@@ -1,4 +1,8 @@
-"""What a portal took just before its run was broken off: it is recorded all the same, because truth wins (design 4)."""
+"""What a run has to say that was broken off: it gets into the log all the same (design 4, 7).
+
+What a portal took just before is recorded, because truth wins. What was surely not sent is given back: else the next
+start would have to take it for lost.
+"""
 
 import asyncio
 import logging
@@ -12,14 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 class LateResults:
-    """Appends of `applied` that outlive the claim under which the job was sent. A kill forgets them."""
+    """Appends that outlive the claim of their run. A kill forgets them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def record(self, settle: Callable[[], Awaitable[object]]) -> None:
+    def record(self, append: Callable[[], Awaitable[object]]) -> None:
         """Tries until it is in the log."""
-        task = asyncio.create_task(self._insist(settle))
+        task = asyncio.create_task(self._insist(append))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -30,11 +34,11 @@ class LateResults:
             await asyncio.wait(tasks, timeout=seconds)
         await cancel(tasks)
 
-    async def _insist(self, settle: Callable[[], Awaitable[object]]) -> None:
+    async def _insist(self, append: Callable[[], Awaitable[object]]) -> None:
         backoff = Backoff()
         while True:
             try:
-                await settle()
+                await append()
             except (StoreError, Overloaded):
                 await asyncio.sleep(backoff.seconds())
             except Exception:

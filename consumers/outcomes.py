@@ -7,6 +7,8 @@ from domain.retry import RetryPolicy
 
 STOPPED = "the worker was stopped"
 STOPPED_ERROR = "WorkerStoppedError"
+CLAIM_LOST = "the event log did not answer in time"
+CLAIM_LOST_ERROR = "ClaimLostError"
 
 Result = Applied | Verdict | Unfinished
 

@@ -84,6 +84,7 @@ class Processing:
                 if not started.application.ended:  # the start itself may have ended it, and given the claim back
                     await run.work()
         except ClaimLost:
+            run.give_back()
             return Handled.CLAIMED
         except Exception:
             await self._release(claim)

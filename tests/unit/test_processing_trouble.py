@@ -11,7 +11,7 @@ from consumers.processing import Handled, claim_name
 from domain.application_events import ApplicationFailed, JobFailed, RetryScheduled
 from domain.errors import StoreUnavailable
 from domain.job import Documents
-from domain.ports import Claim
+from domain.ports import Append, Claim
 from tests.builders import CV, a_job
 from tests.workshop import CAUSE, ScriptedPortal, Workshop, until
 
@@ -156,6 +156,83 @@ async def test_a_slow_database_does_not_let_a_claim_run_out_unnoticed(portal: Sc
         assert broken_off.is_set()
         assert asyncio.get_running_loop().time() - begun < 0.4
         assert (await shop.names(id))[-1] == "job_attempted"
+
+
+# -- a log so slow that claims are lost -------------------------------------------------------------------------------
+
+
+class Slow:
+    """The log from here on: appends get in, their answers take `seconds`, and no claim is renewed. Until `end`."""
+
+    def __init__(self, shop: Workshop, seconds: float) -> None:
+        self._shop, self._seconds = shop, seconds
+        self._append, self._renew = shop.log.append, shop.claims.renew
+        shop.log.append, shop.claims.renew = self.append, _never  # type: ignore[assignment, method-assign]
+
+    def end(self) -> None:
+        self._shop.log.append, self._shop.claims.renew = self._append, self._renew  # type: ignore[method-assign]
+
+    async def append(self, append: Append) -> int:
+        position = await self._append(append)
+        await asyncio.sleep(self._seconds)
+        return position
+
+
+async def test_what_was_not_sent_before_its_claim_was_lost_is_given_back(portal: ScriptedPortal) -> None:
+    """Its attempt is in the log, and its portal takes no keys: else it would fail with an unknown outcome."""
+    portal.delivery = Delivery.AT_MOST_ONCE
+    async with Workshop([portal], claim_seconds=0.3) as shop:
+        id = await shop.submitted()
+
+        slow: list[Slow] = []
+
+        async def log_stalls() -> None:
+            slow.append(Slow(shop, 0.5))
+
+        shop.writer.write = _after(shop.writer.write, log_stalls)  # type: ignore[method-assign]
+        assert await shop.handle(id) is Handled.CLAIMED
+        await shop.late.finish(5)
+        assert (await shop.names(id))[-2:] == ["job_attempted", "retry_scheduled"]
+        given_back = (await shop.events(id))[-1]
+        assert isinstance(given_back, RetryScheduled)
+        assert not given_back.counted
+        assert portal.submissions == []
+        slow[0].end()
+        assert await shop.handle(id) is Handled.SUCCESS
+
+
+async def test_starts_that_come_to_nothing_as_the_log_is_slow_count_for_no_dead_worker(portal: ScriptedPortal) -> None:
+    async with Workshop([portal], claim_seconds=0.2) as shop:
+        id = await shop.submitted()
+        for _ in range(shop.policy.max_retries + 2):
+            slow = Slow(shop, 0.25)
+            assert await shop.handle(id) is Handled.CLAIMED
+            await shop.late.finish(5)
+            slow.end()
+        assert (await shop.names(id)).count("processing_started") == shop.policy.max_retries + 2
+        assert portal.submissions == []
+        assert await shop.handle(id) is Handled.SUCCESS
+
+
+async def test_what_a_portal_without_keys_may_have_is_not_given_back(portal: ScriptedPortal) -> None:
+    portal.delivery = Delivery.AT_MOST_ONCE
+    async with Workshop([portal], claim_seconds=0.2) as shop:
+        id = await shop.submitted(a_job(), a_job("Miller"))
+        shop.claims.renew = _never  # type: ignore[assignment, method-assign]
+        portal.answers = [_hang]
+        assert await shop.handle(id) is Handled.CLAIMED
+        await shop.late.finish(5)
+        assert len(portal.submissions) == 2
+        assert (await shop.names(id))[-1] == "job_attempted"
+        await shop.claims.release(shop.keeper.claim(claim_name(id)))
+        assert await shop.handle(id) is Handled.FAILED
+        failed = [event for event in await shop.events(id) if isinstance(event, JobFailed)]
+        assert [event.reason.startswith("Outcome unknown") for event in failed] == [True, True]
+        assert len(portal.submissions) == 2
+
+
+async def _hang(_: Submission) -> Outcome:
+    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
 
 async def _away(*_: object) -> set[str]:
