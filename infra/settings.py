@@ -42,6 +42,7 @@ from infra.setting_types import (
 DEFAULT_SECRET_KEY = "your-secret-key-here"  # noqa: S105  published, and refused in production
 SECRET_KEY_BYTES = 32
 PUBLISHED_PASSWORD = "guest"  # noqa: S105  RabbitMQ's own
+SANDBOX = "sandbox"  # the portal that is known without an entry
 ENV_FILE, SERVICES_FILE = Path(".env"), Path(".data/services.env")
 
 
@@ -50,7 +51,7 @@ class SettingsError(Exception):
 
 
 def _portal_default(known: Mapping[str, Any]) -> str | None:
-    return None if _is_production(known.get("environment", "")) else "sandbox"
+    return None if _is_production(known.get("environment", "")) else SANDBOX
 
 
 def _sandbox_portal_url(known: Mapping[str, Any]) -> str:
@@ -225,6 +226,8 @@ class Settings(BaseSettings):
             yield "MONGO_MIN_POOL_SIZE must not be above MONGO_MAX_POOL_SIZE"
         if len({self.middleware_queue, self.application_processing_queue, self.application_dlq}) < 3:
             yield "MIDDLEWARE_QUEUE, APPLICATION_PROCESSING_QUEUE and APPLICATION_DLQ must be three queues"
+        if self.portal_default and self.portal_default.casefold() not in {SANDBOX, *map(str.casefold, self.portals)}:
+            yield "PORTAL_DEFAULT is not listed in PORTALS"
         if self.oidc_issuer and not self.oidc_audience:
             yield "OIDC_ISSUER needs OIDC_AUDIENCE"
         if self.is_production and self.oidc_issuer and leaves_in_the_clear(self.oidc_issuer):

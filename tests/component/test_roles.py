@@ -70,7 +70,6 @@ async def test_a_taken_port_is_told_with_the_setting_that_chooses_another(
     ("setting", "value"),
     [
         ("portals", {"acme": {"adapter": "pigeon", "url": "http://127.0.0.1/"}}),
-        ("portal_default", "acme"),
         ("document_writer", "goose"),
     ],
 )

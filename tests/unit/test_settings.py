@@ -1,10 +1,13 @@
 """How settings are read, and what is refused (contract config.md; cli.md 5)."""
 
+import json
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from consumers.portals.entry import PortalEntry
+from infra.setting_types import PortalFields
 from infra.settings import SERVICES_FILE, Settings, SettingsError, load_settings
 
 SECRET = "s3cret-that-nobody-may-see-0123456789"
@@ -95,24 +98,67 @@ def test_an_empty_default_portal_means_none(monkeypatch: pytest.MonkeyPatch) -> 
         ("RETRY_MAX_DELAY", "inf"),
         ("TRUSTED_PROXIES", "10.0.0.0/40"),
         ("CORS_ALLOWED_ORIGINS", "https://a.example/path"),
+        ("CORS_ALLOWED_ORIGINS", "https://a.example:abc"),
+        ("CORS_ALLOWED_ORIGINS", "https://[a.example"),
         ("EVENT_STORE", "mysql://h/db"),
         ("EVENT_STORE", "sqlite:///"),
+        ("EVENT_STORE", "sqlite:events.db"),
         ("EVENT_STORE", "sqlite://events.db"),
+        ("EVENT_STORE", "sqlite://data/events.db"),
         ("EVENT_STORE", "postgresql://u:p@h:5432"),
+        ("EVENT_STORE", "postgresql://u:p%zz@h/db"),
+        ("EVENT_STORE", "postgresql://u:p@ss@h/db"),
+        ("EVENT_STORE", "postgresql://u:p/ss@h/db"),
+        ("EVENT_STORE", "postgresql://u:p@h:abc/db"),
+        ("EVENT_STORE", "postgresql://u:p@h:0/db"),
+        ("EVENT_STORE", "postgresql://u:p@h:65536/db"),
+        ("EVENT_STORE", "postgresql://u:p@h1:5432,h2:abc/db"),
+        ("EVENT_STORE", "postgresql://u:p@h/db?bogus=1"),
+        ("EVENT_STORE", "POSTGRESQL://u:p@h/db"),
         ("MONGODB", "localhost:27017"),
+        ("MONGODB", "MONGODB://localhost"),
+        ("MONGODB", "mongodb://app:p@ss@host/"),
+        ("MONGODB", "mongodb://app:p/ss@host/"),
+        ("MONGODB", "mongodb://app:1?ss@host/?w=1"),
+        ("MONGODB", "mongodb://app:p%zz@host/"),
+        ("MONGODB", "mongodb://localhost:abc"),
+        ("MONGODB", "mongodb://localhost:0"),
+        ("MONGODB", "mongodb://h1:27017,h2:65536/?replicaSet=rs0"),
+        ("MONGODB", "mongodb://h1,,h2/"),
+        ("MONGODB", "mongodb://h/a b"),
+        ("MONGODB", "mongodb://h/?replicaSet"),
+        ("MONGODB", "mongodb://h/?bogus=1"),
+        ("MONGODB", "mongodb://h/?maxPoolSize=many"),
+        ("MONGODB", "mongodb://h/?tlsCAFile=/nowhere/ca.pem"),
+        ("MONGODB", "mongodb://h1,h2/?directConnection=true"),
+        ("MONGODB", "mongodb+srv://cluster.example.org:27017/"),
+        ("MONGODB", "mongodb+srv://a.example.org,b.example.org/"),
+        ("MONGODB", "mongodb+srv://app:p@ss@cluster.example.org/"),
+        ("MONGODB", "mongodb+srv://cluster.example.org/?bogus=1"),
+        ("MONGODB", "mongodb+srv://cluster.example.org/?tls=true&ssl=false"),
         ("RABBITMQ_URL", "http://localhost"),
+        ("RABBITMQ_URL", "amqp://guest:guest@localhost:abc/"),
+        ("RABBITMQ_URL", "amqp://guest:guest@localhost:65536/"),
+        ("RABBITMQ_URL", "amqp://guest:gu/est@localhost/"),
+        ("RABBITMQ_URL", "amqp://[::1]5672/"),
         ("OTLP_ENDPOINT", "localhost:4317"),
+        ("OTLP_ENDPOINT", "http://localhost:abc"),
         ("SANDBOX_PORTAL_URL", "ftp://x"),
+        ("SANDBOX_PORTAL_URL", "http://localhost:65536"),
         ("QUEUE_TYPE", "stream"),
         ("APPLICATION_DLQ", "amq.gen"),
         ("MAX_RETRIES", "-1"),
         ("PORTALS", "{"),
         ("PORTALS", "[]"),
         ("PORTALS", '{"x": 1}'),
+        ("PORTALS", '{"x": {"url": "http://x"}, "X": {"url": "http://x"}}'),
+        ("PORTALS", '{"x": {"url": "http://x", "delivery": "bogus"}}'),
+        ("PORTAL_DEFAULT", "monster"),
         ("ALGORITHM", "none"),
         ("ALGORITHM", "RS256"),
         ("OIDC_ISSUER", "issuer.example"),
         ("OIDC_ISSUER", "https://"),
+        ("OIDC_ISSUER", "https://issuer.example:abc"),
         ("OIDC_ISSUER", "https://user@issuer.example"),
         ("OIDC_ISSUER", "https://issuer.example?"),
         ("OIDC_ISSUER", "https://issuer.example/#"),
@@ -126,6 +172,75 @@ def test_an_empty_default_portal_means_none(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_a_bad_value_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     assert refusal(monkeypatch, **{name: text}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CORS_ALLOWED_ORIGINS", "https://a.example:8443,http://[::1]:3000"),
+        ("EVENT_STORE", "sqlite:////var/lib/events.db"),
+        ("EVENT_STORE", "sqlite:///.data/events of mine #2.db"),
+        ("EVENT_STORE", "postgresql://u:p%40ss%2Fword%25@h/db"),
+        ("EVENT_STORE", "postgresql://u:p@[::1]:5432/db"),
+        ("EVENT_STORE", "postgresql://u:p@h/db?sslmode=require&target_session_attrs=read-write"),
+        ("EVENT_STORE", "postgresql://u:p@h1:5432,h2,[::1]:5433/db"),
+        ("EVENT_STORE", "postgresql://u:p@%2Fvar%2Frun%2Fpostgresql/db"),
+        ("EVENT_STORE", "postgresql://u@/db?host=/var/run/postgresql"),
+        ("MONGODB", "mongodb://app:p%40ss%2Fword%3F@h:27017/resumes?authSource=admin"),
+        ("MONGODB", "mongodb://h1:27017,h2:27017,h3/?replicaSet=rs0&w=majority&readPreference=secondaryPreferred"),
+        ("MONGODB", "mongodb://[::1]:27017,[::2]/?replicaSet=rs0"),
+        ("MONGODB", "mongodb://h?tls=true"),
+        ("MONGODB", "mongodb://h/?retryWrites=true;appName=x"),
+        ("MONGODB", "mongodb://h/?readPreference=nearest&readPreferenceTags=dc:a&readPreferenceTags="),
+        ("MONGODB", "mongodb://h/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:a@b"),
+        ("MONGODB", "mongodb://%2Ftmp%2Fmongodb-27017.sock/"),
+        ("MONGODB", "mongodb+srv://app:p%40ss@name.invalid/resumes?retryWrites=true&w=majority"),
+        ("MONGODB", "mongodb+srv://name.invalid/?srvServiceName=x&srvMaxHosts=2"),
+        ("RABBITMQ_URL", "amqps://u:p%40ss%2Fword@[::1]:5671/a%2Fb"),
+        ("RABBITMQ_URL", "amqp://broker.example"),
+        ("OTLP_ENDPOINT", "https://u:p@[::1]:4317"),
+        (
+            "PORTALS",
+            '{"x": {"adapter": "fax", "office": "a", "timeout": null, "rate": 0.5, "delivery": "at_least_once"}}',
+        ),
+        ("PORTAL_DEFAULT", "Sandbox"),
+    ],
+)
+def test_a_good_value_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(name, text)
+    taken = getattr(load_settings(), name.lower())
+    if isinstance(taken, str):
+        assert taken == text
+
+
+def test_a_wrong_option_of_mongodb_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refusal(monkeypatch, MONGODB="mongodb://h/?replicaSet=rs0&retryWrite=true")
+    assert line == "MONGODB has an option that MongoDB's client does not take: retryWrite"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("adapter", 5),
+        ("timeout", 0),
+        ("timeout", "soon"),
+        ("concurrency", 0),
+        ("concurrency", 10_001),
+        ("rate", -1),
+        ("delivery", "twice"),
+    ],
+)
+def test_every_role_refuses_an_entry_that_the_worker_would(
+    monkeypatch: pytest.MonkeyPatch, field: str, value: object
+) -> None:
+    with pytest.raises(ValidationError):
+        PortalEntry.model_validate({"timeout": 30, field: value})
+    line = refusal(monkeypatch, PORTALS=json.dumps({"Monster": {field: value}}))
+    assert line.startswith(f"PORTALS has a wrong entry Monster: {field} should be ")
+
+
+def test_every_role_knows_the_fields_that_the_worker_knows() -> None:
+    assert PortalFields.model_fields.keys() == PortalEntry.model_fields.keys()
 
 
 @pytest.mark.parametrize("text", ["true", "1", "YES", "on", "True"])
@@ -210,6 +325,30 @@ def test_a_password_is_secret_as_it_is_written_and_as_it_is_meant() -> None:
 @pytest.mark.parametrize("name", ["EVENT_STORE", "MONGODB", "RABBITMQ_URL", "PORTALS", "OIDC_ISSUER", "PORT"])
 def test_no_refusal_repeats_what_may_be_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert SECRET not in refusal(monkeypatch, **{name: f"x://u:{SECRET}@host/"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("EVENT_STORE", "postgresql://u:%zz{}@h/db"),
+        ("EVENT_STORE", "postgresql://u:{}@@h/db"),
+        ("EVENT_STORE", "postgresql://u:p/{}@h:abc/db"),
+        ("MONGODB", "mongodb://u:{}@@h/"),
+        ("MONGODB", "mongodb://u:1/{}@h/"),
+        ("MONGODB", "mongodb://u:1?{}@h/"),
+        ("MONGODB", "mongodb://u:1?{}=@h/?w=1"),
+        ("MONGODB", "mongodb://u:%2F{}@h/a/b"),
+        ("MONGODB", "mongodb://u:{}@h%20/"),
+        ("MONGODB", "mongodb://h/?tlsCertificateKeyFile=/nowhere/{}"),
+        ("MONGODB", "mongodb+srv://u:{}@h1,h2/"),
+        ("RABBITMQ_URL", "amqp://u:{}@h:abc/"),
+        ("RABBITMQ_URL", "amqp://u:p#{}@h/"),
+        ("OTLP_ENDPOINT", "http://u:{}@h:abc/"),
+        ("PORTALS", '{{"x": {{"delivery": "{}"}}}}'),
+    ],
+)
+def test_no_secret_is_told_by_what_the_libraries_say(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    assert "s3cret" not in refusal(monkeypatch, **{name: text.format(SECRET)})
 
 
 def test_settings_do_not_change() -> None:
