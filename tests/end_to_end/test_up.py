@@ -22,6 +22,7 @@ from tests.pdfs import MARY, a_pdf
 
 READY_SECONDS = 30.0  # promised, once all is installed
 DEMO_SECONDS = 30.0
+DEMO_USERS = 3
 STOP_SECONDS = 20.0
 README = Path(__file__).parents[2] / "README.md"
 PORTS = ("PORT", "SANDBOX_PORTAL_PORT", "WORKER_METRICS_PORT", "RELAY_METRICS_PORT", "PROJECTOR_METRICS_PORT")
@@ -142,6 +143,7 @@ async def test_the_demo_runs_in_an_empty_folder_and_again_with_its_data(folder: 
         applied, failed = up.listed("Applied"), up.listed("Failed")
         assert {"Python Developer", "Data Engineer", "SRE [fail:2]"} <= {row[2] for row in applied}
         assert {(row[2], row[5]) for row in failed} >= {("Team Lead [reject]", "Position closed")}
+        await then_it_was_followed_by_streams(up)
         await then_every_printed_line_works(up)
         await then_a_second_up_is_refused(folder, ports)
         assert await up.ends(signal.SIGINT) == 130, up.printed
@@ -154,6 +156,21 @@ async def test_the_demo_runs_in_an_empty_folder_and_again_with_its_data(folder: 
         await then_the_lines_of_the_readme_work(up, ports)
         assert await up.ends(signal.SIGTERM) == 0, up.printed
     await nothing_is_left(folder)
+
+
+async def then_it_was_followed_by_streams(up: Up) -> None:
+    """One for each user, and nobody asked for a status again and again. A stream is logged when it has ended."""
+    log = up.folder / ".data" / "logs" / "api.log"
+
+    def asked() -> list[str]:
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        return [line["path"] for line in lines if line.get("event_type") == "http_request"]
+
+    async def look() -> bool:
+        return asked().count("/stream/status") >= DEMO_USERS
+
+    await until(look, f"{DEMO_USERS} streams in\n{up.logs()}", 10)
+    assert not [path for path in asked() if path.startswith("/applications/")]
 
 
 async def then_the_lines_of_the_readme_work(up: Up, ports: dict[str, str]) -> None:
