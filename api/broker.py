@@ -1,7 +1,8 @@
 """The API's own connection to RabbitMQ, for what asks the broker something; no submission and no read needs it.
 
 It is made in the background, so that it holds up neither the start nor a request, and made anew with a back-off of
-1 to 30 s whenever it is lost. While there is none, asking fails at once.
+1 to 30 s whenever it is lost, or cannot be made for a reason that nobody foresaw. While there is none, asking fails at
+once.
 """
 
 import asyncio
@@ -56,6 +57,8 @@ class Broker:
                     await self._use_until_lost(connection)
             except BrokerError:
                 logger.warning("RabbitMQ is away", extra={"event_type": "rabbitmq_away"})
+            except Exception:  # nobody else would make it again, or say why not
+                logger.exception("RabbitMQ cannot be used", extra={"event_type": "rabbitmq_away"})
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
