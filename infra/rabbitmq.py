@@ -13,6 +13,7 @@ Traps that this module closes (found on RabbitMQ 3.10, aio-pika 10, aiormq 7):
   asked for, becomes a BrokerError too.
 - `basic_publish` costs a task and several locks a message. `Publisher` writes many messages at once and registers their
   confirmations itself, in the fields that aiormq's channel has for that.
+- Properties that the client library cannot read end a connection, with each delivery anew (`amqp_decoding.py`).
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from pamqp.body import ContentBody
 from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
+from infra.amqp_decoding import decode_tolerantly
 from infra.messages import Message, acceptable_traceparent
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
     """One connection, shown to operators under `name`. Raises BrokerError."""
     for library in ("aiormq", "aio_pika"):  # who waits for a broker that is away tells it, once and not as an error
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    decode_tolerantly()
     properties: FieldTable = {"connection_name": name}
     connection = aio_pika.Connection(make_url(url, heartbeat=HEARTBEAT_SECONDS), client_properties=properties)
     try:
