@@ -9,7 +9,8 @@ All this only while everything in the log is in the queue and the queue is short
 the candidates, oldest first, no more than there are beyond the messages that still wait there. Never while processing
 is switched off. It runs in the relay that has the lease; killed anywhere, it begins anew.
 
-MongoDB is needed to find candidates, not to publish: while it is away, only this waits.
+MongoDB is needed to find candidates, not to publish: while it is away, only this waits. One that waiting does not make
+good, as a standalone server, ends the relay: it is a mistake to be told, and no other role goes on with it either.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from domain.event import Cause, RecordedEvent
 from domain.ports import Claims
 from infra.cv_store import CvStore, Named
 from infra.messages import QueueKind
-from infra.mongo import Mongo, MongoNotReplicaSet
+from infra.mongo import Mongo
 from infra.settings import Settings
 from projections.queries import Answer, Queries
 
@@ -65,7 +66,7 @@ OpenReads = Callable[[], AbstractAsyncContextManager[tuple[Candidates, CvRemover
 
 @asynccontextmanager
 async def open_reads(settings: Settings) -> AsyncIterator[tuple[Candidates, CvRemover]]:
-    """Those of a MongoDB that may be away. Raises MongoNotReplicaSet."""
+    """Those of a MongoDB that may be away. Raises MongoUnusable."""
     async with Mongo.of(settings) as mongo:
         yield Queries(mongo, settings.read_wait_seconds), CvStore(mongo)
 
@@ -140,7 +141,10 @@ async def run_reconciler(
     depths: Depths,
     reads: OpenReads,
 ) -> None:
-    """For ever, through outages of MongoDB."""
+    """For ever, through outages of MongoDB. Raises MongoUnusable.
+
+    What is asked is opened anew after an outage, as then only it is seen that a server of the wrong kind has come back.
+    """
     backoff = Backoff()
     stuck_after = timedelta(seconds=settings.stuck_after_seconds)
     while True:
@@ -148,13 +152,12 @@ async def run_reconciler(
             async with reads() as (queries, cvs):
                 reconciler = Reconciler(commands, claims, outbox, depths, queries, cvs, stuck_after)
                 await _look_for_ever(reconciler, settings, backoff)
-        except (StoreError, MongoNotReplicaSet) as error:
-            extra = {"event_type": "reconciler_waits", "error": str(error)}
-            logger.warning("the reconciler waits for MongoDB", extra=extra)
-            await asyncio.sleep(backoff.seconds())
+        except StoreError as error:
+            await _wait(backoff, error)
 
 
 async def _look_for_ever(reconciler: Reconciler, settings: Settings, backoff: Backoff) -> None:
+    """Raises a StoreError."""
     pause = min(settings.stuck_after_seconds / 4, LOOK_SECONDS)
     cvs_due = 0.0
     while True:
@@ -164,8 +167,12 @@ async def _look_for_ever(reconciler: Reconciler, settings: Settings, backoff: Ba
                 await reconciler.remove_unused_cvs()
                 cvs_due = asyncio.get_running_loop().time() + CV_LOOK_SECONDS
             backoff.reset()
-        except (StoreError, ReadModelBehind, Overloaded) as error:
-            logger.warning("the reconciler waits", extra={"event_type": "reconciler_waits", "error": str(error)})
+        except (ReadModelBehind, Overloaded) as error:
             requeued = 0
-            await asyncio.sleep(backoff.seconds())
+            await _wait(backoff, error)
         await asyncio.sleep(1.0 if requeued == CANDIDATES else pause)
+
+
+async def _wait(backoff: Backoff, error: Exception) -> None:
+    logger.warning("the reconciler waits", extra={"event_type": "reconciler_waits", "error": str(error)})
+    await asyncio.sleep(backoff.seconds())

@@ -162,11 +162,11 @@ def _deepest(error: BaseException) -> BaseException:
 @contextmanager
 def _told_in_one_line(port_variable: str) -> Iterator[None]:
     """What cannot be had for good."""
-    from infra.mongo import MongoNotReplicaSet
+    from infra.mongo import MongoUnusable
 
     try:
         yield
     except CannotListen as error:
         raise CommandFailed(f"{error} (choose another: {port_variable}=...)") from None
-    except MongoNotReplicaSet as error:
+    except MongoUnusable as error:
         raise CommandFailed(str(error)) from None

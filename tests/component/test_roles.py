@@ -15,6 +15,8 @@ from api.cli import roles
 from api.cli.ending import CommandFailed
 from infra.local_servers import Running, free_port
 from infra.settings import Settings
+from tests.evidence import SIGNING_KEY
+from tests.standalone_mongodb import standalone_mongodb
 from tests.tcp_proxy import TcpProxy
 
 RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -25,6 +27,15 @@ WITH_A_LOG: dict[str, RunRole] = {
     "work": roles.work,
 }
 QUIET: dict[str, Any] = {"worker_metrics_port": 0, "relay_metrics_port": 0, "projector_metrics_port": 0}
+
+
+@pytest.fixture(autouse=True)
+def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay seals its log."""
+    key = tmp_path / "audit-key.pem"
+    key.write_text(SIGNING_KEY)
+    monkeypatch.setenv("AUDIT_CHECKPOINT_DIR", str(tmp_path / "audit"))
+    monkeypatch.setenv("AUDIT_SIGNING_KEY", str(key))
 
 
 async def refusal(role: RunRole, settings: Settings) -> str:
@@ -88,6 +99,45 @@ async def test_the_sandbox_tells_a_taken_port(monkeypatch: pytest.MonkeyPatch, t
     assert told == f"Cannot listen at 127.0.0.1 port {port}: Address already in use (SANDBOX_PORTAL_PORT)"
 
 
+@pytest.mark.parametrize("role", WITH_A_LOG)
+async def test_an_address_of_mongodb_that_its_client_refuses_is_told(role: str, sqlite_url: str) -> None:
+    settings = Settings(event_store=sqlite_url, mongodb="mongodb://no-password@127.0.0.1/", port=free_port(), **QUIET)
+    told = await refusal(WITH_A_LOG[role], settings)
+    assert told == "MONGODB cannot be used: its user, password or options do not go together"
+
+
+async def test_a_standalone_mongodb_stops_every_role(
+    sqlite_url: str, rabbitmq_url: str, mongodb_server: Running, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = Settings(event_store=sqlite_url, mongodb=at(port), rabbitmq_url=rabbitmq_url, port=free_port(), **QUIET)
+    async with standalone_mongodb(mongodb_server, tmp_path, port):
+        await _until_it_listens(port)
+        for role in WITH_A_LOG.values():
+            assert "--replSet" in await refusal(role, settings)
+
+
+async def test_a_relay_goes_on_without_mongodb_until_a_standalone_one_comes(
+    sqlite_url: str, rabbitmq_url: str, mongodb_server: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    settings = Settings(
+        event_store=sqlite_url,
+        mongodb=at(port),
+        mongo_server_selection_timeout_ms=200,
+        rabbitmq_url=rabbitmq_url,
+        **QUIET,
+    )
+    running = asyncio.create_task(roles.relay(settings, asyncio.Event()))
+    async with asyncio.timeout(20):
+        while "the reconciler waits" not in caplog.text:
+            await asyncio.sleep(0.05)
+    assert not running.done()
+    async with standalone_mongodb(mongodb_server, tmp_path, port), asyncio.timeout(30):
+        with pytest.raises(CommandFailed, match="--replSet"):
+            await running
+
+
 async def test_an_event_store_that_is_away_is_waited_for_alive_and_not_ready(
     postgresql_server: Running, postgresql_url: str, rabbitmq_url: str
 ) -> None:
@@ -122,6 +172,20 @@ async def test_a_role_that_waits_for_its_event_store_ends_when_it_is_told_to(
     stop.set()
     async with asyncio.timeout(20):
         await running
+
+
+def at(port: int) -> str:
+    return f"mongodb://127.0.0.1:{port}/"
+
+
+async def _until_it_listens(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return await writer.wait_closed()
+            await asyncio.sleep(0.05)
 
 
 async def _until_it_answers(url: str, status: int) -> None:
