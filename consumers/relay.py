@@ -46,6 +46,7 @@ from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.event_log import EventStore
 from infra.messages import QueueKind, QueueNames
+from infra.mongo import MongoUnusable
 from infra.rabbitmq import Settled, open_publisher
 from infra.relay_store import LEASE, LeaseLost, RelayStore, create_tables
 from infra.settings import Settings
@@ -63,7 +64,7 @@ async def run_relay(
     stop: asyncio.Event,
     from_position: int | None = None,
 ) -> None:
-    """Runs until `stop` is set. Raises NewerEvent.
+    """Runs until `stop` is set. Raises NewerEvent and MongoUnusable.
 
     With `from_position`, everything from there on is published again, once this relay has got the lease.
     """
@@ -134,7 +135,7 @@ class Relay:
                     else:
                         self._tell_standby()
                         await stopped_within(stop, seconds / STANDBY_LOOKS)
-                except NewerEvent:
+                except (NewerEvent, MongoUnusable):
                     with contextlib.suppress(StoreError):  # so that a newer relay takes over at once
                         await claims.release(keeper.claim(LEASE))
                     raise

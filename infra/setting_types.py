@@ -275,10 +275,7 @@ EventStoreUrl = Annotated[str, AfterValidator(_event_store)]
 
 
 class PortalFields(BaseModel):
-    """What an entry of PORTALS has for every adapter, to be refused by every role, as the worker alone has adapters.
-
-    `consumers.portals.entry`, which is what the worker reads, has the same; a test compares them.
-    """
+    """What an entry of PORTALS has for every adapter, to be refused by every role: the worker alone has adapters."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 

@@ -1,25 +1,16 @@
 """One entry of the setting `PORTALS`: the fields that every adapter has (contract config.md)."""
 
-from typing import Annotated
+from pydantic import ConfigDict, ValidationError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from consumers.portals import Delivery
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from infra.setting_types import PortalFields, Seconds
 
 
-class PortalEntry(BaseModel):
+class PortalEntry(PortalFields):
     """Fields of the adapter's own stand beside these; an adapter that knows them all may forbid others."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True)
 
-    adapter: str = "http"
     timeout: Seconds
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 8
-    rate: PerSecond | None = None
-    delivery: Delivery = Delivery.AT_MOST_ONCE
 
 
 def one_line(error: ValidationError) -> str:

@@ -7,7 +7,6 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from consumers.portals.entry import PortalEntry
-from infra.setting_types import PortalFields
 from infra.settings import SERVICES_FILE, Settings, SettingsError, load_settings
 
 SECRET = "s3cret-that-nobody-may-see-0123456789"
@@ -237,10 +236,6 @@ def test_every_role_refuses_an_entry_that_the_worker_would(
         PortalEntry.model_validate({"timeout": 30, field: value})
     line = refusal(monkeypatch, PORTALS=json.dumps({"Monster": {field: value}}))
     assert line.startswith(f"PORTALS has a wrong entry Monster: {field} should be ")
-
-
-def test_every_role_knows_the_fields_that_the_worker_knows() -> None:
-    assert PortalFields.model_fields.keys() == PortalEntry.model_fields.keys()
 
 
 @pytest.mark.parametrize("text", ["true", "1", "YES", "on", "True"])

@@ -22,7 +22,7 @@ from domain.errors import NewerEvent, ReadModelBehind, StoreError
 from domain.ports import EventLog
 from infra.event_log import open_event_log
 from infra.memory import rare_collections
-from infra.mongo import Mongo, MongoNotReplicaSet
+from infra.mongo import Mongo, MongoUnusable
 from infra.settings import Settings
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ async def _with_stores(work: Work[T], settings: Settings) -> T:
         async with opening as store, Mongo.of(settings) as mongo:
             with rare_collections():
                 return await work(Stores(settings, store.log, mongo))
-    except (StoreError, ReadModelBehind, NewerEvent, MongoNotReplicaSet) as error:
+    except (StoreError, ReadModelBehind, NewerEvent, MongoUnusable) as error:
         raise CommandFailed(str(error)) from error
 
 
