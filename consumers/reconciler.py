@@ -110,7 +110,7 @@ class Reconciler:
             await self.commands.requeue(loaded, cause, "Its message seems to be lost")
         except Conflict:
             return False
-        extra = {"event_type": "application.requeued", "application_id": id.hex, "user_id": loaded.owner.user_id}
+        extra = {"event_type": "application.requeued", **loaded.told}
         logger.warning("application was stuck and is queued again", extra=extra)
         return True
 
