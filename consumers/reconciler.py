@@ -6,8 +6,14 @@ event, and the retry that it may announce, lie longer than `STUCK_AFTER_SECONDS`
 queued again is an event itself, so this happens at most once in that time. A Conflict says that it has just moved.
 
 All this only while everything in the log is in the queue and the queue is short, so that a backlog is not doubled: of
-the candidates, oldest first, no more than there are beyond the messages that still wait there. Never while processing
-is switched off. It runs in the relay that has the lease; killed anywhere, it begins anew.
+those that are stuck, oldest first, no more than there are beyond the messages that still wait there. Never while
+processing is switched off. It runs in the relay that has the lease; killed anywhere, it begins anew.
+
+Many candidates may be none for long: somebody works on them, they wait for a retry, or their streams are parked in
+`status`, which then tells of them what was true before. So a look takes one page of candidates and reads, in the log,
+those that nobody works on; the next look goes on with the next page, and after the last with the oldest again. So
+however many they are, they do not bar the way to those behind them. Each page is counted by itself against the
+messages that wait: rather too few are queued again than too many.
 
 MongoDB is needed to find candidates, not to publish: while it is away, only this waits. One that waiting does not make
 good, as a standalone server, ends the relay: it is a mistake to be told, and no other role goes on with it either.
@@ -17,7 +23,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -34,13 +40,14 @@ from infra.cv_store import CvStore, Named
 from infra.messages import QueueKind
 from infra.mongo import Mongo
 from infra.settings import Settings
-from projections.queries import Answer, Queries
+from projections.queries import Answer, Queries, Stuck
 
 logger = logging.getLogger(__name__)
 
 ACTOR = "worker:reconciler"
 LOOK_SECONDS = 30.0  # at most, between two looks
-CANDIDATES = 200
+NEXT_LOOK_SECONDS = 1.0  # when there are more candidates
+REQUEUED_MAX = 200  # in one look
 QUEUE_SHORT = 1_000  # messages
 CV_LOOK_SECONDS = 3600.0
 CV_KEPT = timedelta(days=1)
@@ -49,8 +56,8 @@ CV_KEPT = timedelta(days=1)
 class Candidates(Protocol):
     """What the read models tell. All methods raise a StoreError."""
 
-    async def stuck(self, before: datetime, limit: int) -> Sequence[str]:
-        """Ids of applications that have not ended and whose newest event is older, the oldest first."""
+    async def stuck(self, before: datetime, limit: int, after: datetime | None) -> Stuck:
+        """A page of those that have not ended and whose newest event is older than that, and later than `after`."""
 
     async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
         """Those of these CVs that a submission names."""
@@ -71,6 +78,17 @@ async def open_reads(settings: Settings) -> AsyncIterator[tuple[Candidates, CvRe
         yield Queries(mongo, settings.read_wait_seconds), CvStore(mongo)
 
 
+@dataclass(slots=True)
+class Place:
+    """How far the looks have come; it outlives an outage, or each would begin anew with the oldest candidates.
+
+    `more`: whether there are candidates that the last look did not come to.
+    """
+
+    after: datetime | None = None  # where the next look goes on
+    more: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciler:
     """One relay's."""
@@ -82,27 +100,50 @@ class Reconciler:
     queries: Candidates
     cvs: CvRemover
     stuck_after: timedelta
+    place: Place = field(default_factory=Place)
 
     async def requeue_stuck(self) -> int:
-        """Returns how many. Raises a StoreError, ReadModelBehind or Overloaded."""
+        """One look. Returns how many. Raises a StoreError, ReadModelBehind or Overloaded."""
+        self.place.more = False
         depth = await self._depth_if_all_is_given()
         if depth is None or depth >= QUEUE_SHORT:
             return 0
         before = self.commands.clock.now() - self.stuck_after
-        ids = await self.queries.stuck(before, QUEUE_SHORT)
-        lost = min(len(ids) - depth, CANDIDATES)  # the messages in the queue may be those of as many candidates
+        page = await self.queries.stuck(before, QUEUE_SHORT, self.place.after)
+        most = depth + REQUEUED_MAX
+        stuck = await self._stuck_in_log(page.ids, before, depth, most)
+        requeued = await self._requeue_lost(stuck, before, depth)
+        if len(stuck) < most:  # else there may be more on this page
+            self.place.after = page.last
+        self.place.more = len(stuck) == most or page.last is not None
+        return requeued
+
+    async def _stuck_in_log(self, ids: Sequence[str], before: datetime, depth: int, most: int) -> Sequence[UUID]:
+        """Those that nobody works on and that the log says are stuck, in their order; none if no more than `depth`."""
+        held = await self.claims.held([claim_name(UUID(id)) for id in ids])
+        free = [id for id in map(UUID, ids) if claim_name(id) not in held]
+        stuck: list[UUID] = []
+        if len(free) <= depth:
+            return stuck
+        for id in free:
+            if is_stuck(await self.commands.log.read_stream(id), before):
+                stuck.append(id)
+            if len(stuck) == most:
+                break
+        return stuck
+
+    async def _requeue_lost(self, stuck: Sequence[UUID], before: datetime, depth: int) -> int:
+        lost = len(stuck) - depth  # the messages in the queue may be those of as many
         if lost <= 0:
             return 0
-        held = await self.claims.held([claim_name(UUID(id)) for id in ids[:lost]])
-        free = [UUID(id) for id in ids[:lost] if claim_name(UUID(id)) not in held]
-        return sum([await self._requeue(id, before) for id in free])
+        return sum([await self._requeue(id, before) for id in stuck[:lost]])
 
     async def _depth_if_all_is_given(self) -> int | None:
         return await self.depths.of(QueueKind.PROCESSING) if await self.outbox.has_given_all_work() else None
 
     async def _requeue(self, id: UUID, before: datetime) -> bool:
         recorded = await self.commands.log.read_stream(id)
-        if not recorded or not is_stuck(recorded, before):
+        if not is_stuck(recorded, before):
             return False
         loaded = Loaded.of(recorded)
         try:
@@ -127,7 +168,7 @@ class Reconciler:
 
 def is_stuck(recorded: Sequence[RecordedEvent], before: datetime) -> bool:
     """Whether an application has not ended, and has neither moved since nor waited for a retry that was due since."""
-    if Loaded.of(recorded).application.ended:
+    if not recorded or Loaded.of(recorded).application.ended:
         return False
     due = [one.event.due_at for one in recorded if isinstance(one.event, RetryScheduled)]
     return max(recorded[-1].metadata.at, *due) < before if due else recorded[-1].metadata.at < before
@@ -146,11 +187,11 @@ async def run_reconciler(
     What is asked is opened anew after an outage, as then only it is seen that a server of the wrong kind has come back.
     """
     backoff = Backoff()
-    stuck_after = timedelta(seconds=settings.stuck_after_seconds)
+    stuck_after, place = timedelta(seconds=settings.stuck_after_seconds), Place()
     while True:
         try:
             async with reads() as (queries, cvs):
-                reconciler = Reconciler(commands, claims, outbox, depths, queries, cvs, stuck_after)
+                reconciler = Reconciler(commands, claims, outbox, depths, queries, cvs, stuck_after, place)
                 await _look_for_ever(reconciler, settings, backoff)
         except StoreError as error:
             await _wait(backoff, error)
@@ -162,15 +203,15 @@ async def _look_for_ever(reconciler: Reconciler, settings: Settings, backoff: Ba
     cvs_due = 0.0
     while True:
         try:
-            requeued = await reconciler.requeue_stuck() if settings.async_processing_enabled else 0
+            if settings.async_processing_enabled:
+                await reconciler.requeue_stuck()
             if asyncio.get_running_loop().time() >= cvs_due:
                 await reconciler.remove_unused_cvs()
                 cvs_due = asyncio.get_running_loop().time() + CV_LOOK_SECONDS
             backoff.reset()
         except (ReadModelBehind, Overloaded) as error:
-            requeued = 0
             await _wait(backoff, error)
-        await asyncio.sleep(1.0 if requeued == CANDIDATES else pause)
+        await asyncio.sleep(NEXT_LOOK_SECONDS if reconciler.place.more else pause)
 
 
 async def _wait(backoff: Backoff, error: Exception) -> None:

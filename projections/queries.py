@@ -50,6 +50,7 @@ __all__ = [
     "Queries",
     "Standing",
     "State",
+    "Stuck",
     "Summary",
     "TooFarBack",
     "Update",
@@ -77,6 +78,17 @@ class Answer(Generic[T]):
 
     value: T
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A page of applications by their ids, the oldest first.
+
+    `last`: the time of the last one's newest event, after which the next page begins; None if there is no other.
+    """
+
+    ids: Sequence[str]
+    last: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,14 +291,24 @@ class Queries:
         counts = {one["status"]: one["count"] for one in found}
         return {one: counts.get(one.value, 0) for one in Status}
 
-    async def stuck(self, before: datetime, limit: int) -> Sequence[str]:
-        """Ids of applications that have not ended and whose newest event is older, the oldest first."""
+    async def stuck(self, before: datetime, limit: int, after: datetime | None = None) -> Stuck:
+        """A page of applications that have not ended and whose newest event is older than that, and later than `after`.
+
+        At most `limit`, and all of one instant, such as those of a batch: the next page begins after it. A parked
+        stream is told as it stood before its parked event.
+        """
         build = await self._live.of(status.NAME)
-        waiting = {"waiting_since": {"$lt": before, "$type": "date"}}  # the type is what the index is limited to
+        own, fields = self._mongo.snapshot(str(build)), {"waiting_since": True}
+        since = {"$lt": before, "$type": "date"}  # the type is what the index is limited to
+        later = {} if after is None else {"$gt": after}
         with mongo_errors():
-            query = self._mongo.snapshot(str(build)).find(waiting, {"_id": True})
-            found = await query.sort("waiting_since").limit(limit).to_list(None)
-        return [one["_id"] for one in found]
+            page = own.find({"waiting_since": since | later}, fields).sort("waiting_since").limit(limit)
+            found = await page.to_list(None)
+            if len(found) < limit:
+                return Stuck([one["_id"] for one in found], None)
+            last = found[-1]["waiting_since"]
+            found += await own.find({"waiting_since": {"$eq": last, "$type": "date"}}, fields).to_list(None)
+        return Stuck(list(dict.fromkeys(one["_id"] for one in found)), last)
 
     async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
         """Those of these CVs that a submission names. A parked submission may name any, so then all of them."""

@@ -12,9 +12,10 @@ import pytest
 
 from domain.application_events import Status
 from domain.errors import ReadModelBehind, StoreUnavailable
+from domain.event import Owner
 from infra.mongo import Mongo, Pool
 from projections import applied, status
-from projections.queries import EntryList, Filters, Queries, fold_status
+from projections.queries import EntryList, Filters, Queries, Stuck, fold_status
 from projections.read_models import READ_MODELS
 from tests.builders import APPLICATION_ID, CV, START, a_job, an_application, some_applications
 from tests.fakes.event_log import FakeEventLog
@@ -199,11 +200,29 @@ async def test_those_that_do_not_move_are_found_the_oldest_first(
     started = replace(waiting[2], owner=waiting[2].owner).started()
     await project(mongo, log, waiting[3], started, waiting[1], waiting[0], an_applied(50), a_failed(51))
     old = START + timedelta(minutes=3)
-    assert await queries.stuck(old, 10) == [waiting[0].id.hex, waiting[1].id.hex, started.id.hex]
-    assert await queries.stuck(old, 2) == [waiting[0].id.hex, waiting[1].id.hex]
-    assert await queries.stuck(START, 10) == []
+    assert await queries.stuck(old, 10) == Stuck([waiting[0].id.hex, waiting[1].id.hex, started.id.hex], None)
+    assert await queries.stuck(START, 10) == Stuck([], None)
     query = collection(mongo, "status").find({"waiting_since": {"$lt": old, "$type": "date"}}).sort("waiting_since")
     assert '"indexName":"waiting"' in orjson.dumps(await query.explain(), default=str).decode()
+
+
+async def test_those_that_do_not_move_come_in_pages_that_part_no_instant(
+    mongo: Mongo, log: FakeEventLog, queries: Queries
+) -> None:
+    first, *of_batch, last = some_applications(7)
+    at = [START + timedelta(minutes=n) for n in range(3)]
+    at_once = [replace(one, owner=Owner("ada", 1, at[1])) for one in of_batch]
+    last = replace(last, owner=Owner("ada", 1, at[2]))
+    await project(mongo, log, last, *at_once, first)
+    old = START + timedelta(hours=1)
+    page = await queries.stuck(old, 1)
+    assert page == Stuck([first.id.hex], at[0])
+    page = await queries.stuck(old, 2, page.last)
+    assert (sorted(page.ids), page.last) == (sorted(one.id.hex for one in at_once), at[1])
+    assert await queries.stuck(old, 2, page.last) == Stuck([last.id.hex], None)
+    whole = await queries.stuck(old, 3)
+    assert (set(whole.ids), whole.last) == ({first.id.hex, *(one.id.hex for one in at_once)}, at[1])
+    assert len(whole.ids) == 6
 
 
 async def test_cvs_that_a_submission_names_are_told(mongo: Mongo, log: FakeEventLog, queries: Queries) -> None:

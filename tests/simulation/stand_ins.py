@@ -9,7 +9,7 @@ from uuid import UUID
 from consumers.documents import DocumentRequest, WrittenDocuments
 from domain.errors import ReadModelBehind, StoreUnavailable
 from projections import status
-from projections.queries import Answer
+from projections.queries import Answer, Stuck
 from tests.simulation.log import EPOCH
 from tests.simulation.loop import SimLoop
 from tests.simulation.view import ViewServer
@@ -55,7 +55,7 @@ class Reads:
 
     view: ViewServer
 
-    async def stuck(self, before: datetime, limit: int) -> Sequence[str]:
+    async def stuck(self, before: datetime, limit: int, after: datetime | None) -> Stuck:
         await asyncio.sleep(self.view.chances.latency())
         if self.view.away or self.view.chances.happens():
             raise StoreUnavailable("MongoDB cannot be reached")
@@ -63,7 +63,9 @@ class Reads:
         if build is None:
             raise ReadModelBehind("The read model status is being built")
         waiting = [(doc["waiting_since"], id) for id, doc in build.documents.items() if doc.get("waiting_since")]
-        return [id for since, id in sorted(waiting) if since < before][:limit]
+        found = [one for one in sorted(waiting) if one[0] < before and (after is None or one[0] > after)]
+        last = found[limit - 1][0] if len(found) >= limit else None
+        return Stuck([id for since, id in found if last is None or since <= last], last)
 
     async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
         return Answer(set(), 0)

@@ -1,30 +1,43 @@
 """When an application counts as stuck, and what the reconciler leaves alone (design 7)."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
 import pytest
 
 from consumers.processing import claim_name
-from consumers.reconciler import QUEUE_SHORT, Reconciler, is_stuck
+from consumers.reconciler import (
+    QUEUE_SHORT,
+    REQUEUED_MAX,
+    Candidates,
+    CvRemover,
+    Reconciler,
+    is_stuck,
+    run_reconciler,
+)
 from consumers.relay_gauges import Outbox, QueueDepths
 from domain.application_events import Requeued
 from domain.commands import ApplicationCommands
+from domain.errors import StoreUnavailable
 from domain.ports import Append, Claim
 from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.cv_store import CvStore
 from infra.messages import QueueKind
-from projections.queries import Answer, Queries
+from infra.settings import Settings
+from projections.queries import Answer, Queries, Stuck
 from tests.builders import START, ApplicationStory, an_application
 from tests.fakes.event_log import FakeEventLog
 
 SUBMITTED = an_application().submitted()
 STARTED = SUBMITTED.started()
 WAITING = STARTED.attempted().retry_scheduled(due_at=START + timedelta(seconds=60))
+RESTING = STARTED.attempted().retry_scheduled(due_at=START + timedelta(days=100_000))
 ENDED = STARTED.attempted().applied().succeeded()
 STUCK_AFTER = timedelta(minutes=2)
 
@@ -50,12 +63,17 @@ def test_stuck_is_what_neither_moved_nor_was_to_be_retried_since(
 
 @dataclass
 class Surroundings:
-    """What the reconciler sees of the relay, the broker and the read model."""
+    """What the reconciler sees of the relay, the broker and the read model.
+
+    The candidates stay what they are, as those of a parked stream do; each waits since a second later than the one
+    before.
+    """
 
     candidates: Sequence[str] = ()
     all_given: bool = True
     depth: int | None = 0
     asked: list[str] = field(default_factory=list)
+    fails_after: int = 1_000_000
 
     async def has_given_all_work(self) -> bool:
         return self.all_given
@@ -64,9 +82,16 @@ class Surroundings:
         assert kind is QueueKind.PROCESSING
         return self.depth
 
-    async def stuck(self, before: object, limit: int) -> Sequence[str]:
+    async def stuck(self, before: object, limit: int, after: datetime | None) -> Stuck:
+        if len(self.asked) == self.fails_after:
+            raise StoreUnavailable("It is away")
         self.asked.append("stuck")
-        return self.candidates
+        begin = 0 if after is None else (after - START) // timedelta(seconds=1) + 1
+        ids = self.candidates[begin : begin + limit]
+        return Stuck(ids, START + timedelta(seconds=begin + limit - 1) if len(ids) == limit else None)
+
+    async def remove_unused(self, before: datetime, named: object) -> int:
+        return 0
 
     async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
         return Answer(set(cv_ids[:1]), 3)
@@ -80,12 +105,17 @@ class Scene:
 
     async def requeued(self) -> list[UUID]:
         """The applications that were queued again, in the log's order."""
-        return [one.stream_id for one in await self.log.read(0, 1000) if isinstance(one.event, Requeued)]
+        return [one.stream_id for one in await self.log.read(0, 1_000_000) if isinstance(one.event, Requeued)]
 
     async def given(self, *stories: ApplicationStory) -> None:
         for story in stories:
             await self.log.append(Append(story.recorded()))
         self.around.candidates = [story.id.hex for story in stories]
+
+    async def held(self, *stories: ApplicationStory) -> None:
+        """Somebody works on them."""
+        for story in stories:
+            await self.log.claims.take(Claim(claim_name(story.id), "w1", 60))
 
 
 @pytest.fixture
@@ -108,6 +138,10 @@ def another(story: ApplicationStory, number: int) -> ApplicationStory:
     return replace(story, id=UUID(int=story.id.int + number))
 
 
+def some(count: int, story: ApplicationStory, first: int = 0) -> list[ApplicationStory]:
+    return [another(story, number) for number in range(first, first + count)]
+
+
 async def test_each_stuck_application_is_queued_again_once(scene: Scene) -> None:
     stories = [another(SUBMITTED, 1), another(STARTED, 2), another(ENDED, 3)]
     await scene.given(*stories)
@@ -123,7 +157,7 @@ async def test_a_candidate_that_the_log_does_not_know_is_left_alone(scene: Scene
 
 async def test_one_that_somebody_works_on_is_left_alone(scene: Scene) -> None:
     await scene.given(STARTED)
-    await scene.log.claims.take(Claim(claim_name(STARTED.id), "w1", 60))
+    await scene.held(STARTED)
     assert await scene.reconciler.requeue_stuck() == 0
 
 
@@ -143,6 +177,104 @@ async def test_candidates_whose_messages_may_still_wait_in_the_queue_are_left_th
     scene.around.depth = 2
     assert await scene.reconciler.requeue_stuck() == 1
     assert await scene.requeued() == [stories[0].id]
+
+
+# -- many candidates --------------------------------------------------------------------------------------------------
+
+LOST = another(SUBMITTED, 5_000)
+
+
+async def test_those_that_somebody_works_on_do_not_bar_the_way(scene: Scene) -> None:
+    held = some(REQUEUED_MAX + 50, STARTED)
+    await scene.given(*held, LOST)
+    await scene.held(*held)
+    assert await scene.reconciler.requeue_stuck() == 1
+    assert await scene.requeued() == [LOST.id]
+
+
+@pytest.mark.parametrize("story", [ENDED, RESTING], ids=["ended, and parked before it had", "waits for a retry"])
+async def test_those_that_the_log_does_not_call_stuck_do_not_bar_the_way(scene: Scene, story: ApplicationStory) -> None:
+    await scene.given(*some(REQUEUED_MAX + 50, story), LOST)
+    assert await scene.reconciler.requeue_stuck() == 1
+    assert not scene.reconciler.place.more
+    assert await scene.requeued() == [LOST.id]
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+async def test_nor_do_whole_pages_of_them(scene: Scene, pages: int) -> None:
+    parked = some(pages * QUEUE_SHORT, ENDED)
+    await scene.given(*parked, LOST)
+    for _ in range(pages):
+        assert await scene.reconciler.requeue_stuck() == 0
+        assert scene.reconciler.place.more
+    assert await scene.reconciler.requeue_stuck() == 1
+    assert not scene.reconciler.place.more
+    assert await scene.requeued() == [LOST.id]
+
+
+async def test_after_the_last_page_comes_the_first_again(scene: Scene) -> None:
+    await scene.given(*some(QUEUE_SHORT, ENDED), LOST)
+    first = another(SUBMITTED, 6_000)
+    assert [await scene.reconciler.requeue_stuck() for _ in range(2)] == [0, 1]
+    await scene.log.append(Append(first.recorded()))
+    scene.around.candidates = [first.id.hex, *scene.around.candidates]
+    assert await scene.reconciler.requeue_stuck() == 1
+    assert await scene.requeued() == [LOST.id, first.id]
+
+
+async def test_a_look_that_the_queue_forbids_begins_nothing_anew(scene: Scene) -> None:
+    await scene.given(*some(QUEUE_SHORT, ENDED), LOST)
+    await scene.reconciler.requeue_stuck()
+    scene.around.depth = None
+    assert await scene.reconciler.requeue_stuck() == 0
+    assert not scene.reconciler.place.more
+    scene.around.depth = 0
+    assert await scene.reconciler.requeue_stuck() == 1
+
+
+async def test_an_outage_begins_nothing_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one comes in the midst of the candidates."""
+    monkeypatch.setattr("consumers.reconciler.NEXT_LOOK_SECONDS", 0.01)
+    await scene.given(*some(QUEUE_SHORT, ENDED), LOST)
+    scene.around.fails_after = 1
+
+    @asynccontextmanager
+    async def reads() -> AsyncIterator[tuple[Candidates, CvRemover]]:
+        scene.around.asked.clear()
+        yield cast(Queries, scene.around), cast(CvStore, scene.around)
+
+    one = scene.reconciler
+    settings = Settings(secret_key="unit-only-unit-only-unit-only-00")  # type: ignore[arg-type]
+    looking = asyncio.create_task(run_reconciler(settings, one.commands, one.claims, one.outbox, one.depths, reads))
+    try:
+        async with asyncio.timeout(10):
+            while not await scene.requeued():
+                await asyncio.sleep(0.01)
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+
+
+async def test_a_look_queues_so_many_and_the_next_goes_on_there(scene: Scene) -> None:
+    """Nothing of a page is passed over."""
+    lost = some(QUEUE_SHORT + 50, SUBMITTED)
+    await scene.given(*lost)
+    looks: list[int] = []
+    while not looks or scene.reconciler.place.more:
+        looks.append(await scene.reconciler.requeue_stuck())
+    assert looks == [*[REQUEUED_MAX] * (QUEUE_SHORT // REQUEUED_MAX), 0, 50]
+    assert await scene.requeued() == [story.id for story in lost]
+
+
+async def test_only_what_is_stuck_counts_against_the_messages_that_wait(scene: Scene) -> None:
+    held, parked, waiting = some(2, STARTED), some(2, ENDED, 10), some(2, SUBMITTED, 20)
+    await scene.given(*held, *parked, *waiting)
+    await scene.held(*held)
+    scene.around.depth = 2
+    assert await scene.reconciler.requeue_stuck() == 0
+    scene.around.depth = 1
+    assert await scene.reconciler.requeue_stuck() == 1
+    assert await scene.requeued() == [waiting[0].id]
 
 
 async def test_cvs_are_only_judged_by_a_read_model_that_knows_all_submissions(scene: Scene) -> None:
