@@ -15,6 +15,10 @@ those that nobody works on; the next look goes on with the next page, and after 
 however many they are, they do not bar the way to those behind them. Each page is counted by itself against the
 messages that wait: rather too few are queued again than too many.
 
+A CV is unused when the log names it nowhere. `status` knows the CVs of all submissions up to its position, except those
+that are parked in it and those that an operator has skipped there. While one is parked, no CV is judged; what was
+skipped is looked up in the log.
+
 MongoDB is needed to find candidates, not to publish: while it is away, only this waits. One that waiting does not make
 good, as a standalone server, ends the relay: it is a mistake to be told, and no other role goes on with it either.
 """
@@ -31,16 +35,17 @@ from uuid import UUID
 from consumers.backoff import Backoff
 from consumers.processing import claim_name
 from consumers.relay_gauges import Depths, Outbox
-from domain.application_events import RetryScheduled
+from domain.application_events import ApplicationSubmitted, RetryScheduled
 from domain.commands import ApplicationCommands, Loaded
 from domain.errors import Conflict, Overloaded, ReadModelBehind, StoreError
 from domain.event import Cause, RecordedEvent
+from domain.parked_decisions import decisions_stream, skipped
 from domain.ports import Claims
 from infra.cv_store import CvStore, Named
 from infra.messages import QueueKind
 from infra.mongo import Mongo
 from infra.settings import Settings
-from projections.queries import Answer, Queries, Stuck
+from projections.queries import SUBMISSIONS, Answer, Queries, Stuck
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +64,13 @@ class Candidates(Protocol):
     async def stuck(self, before: datetime, limit: int, after: datetime | None) -> Stuck:
         """A page of those that have not ended and whose newest event is older than that, and later than `after`."""
 
-    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
-        """Those of these CVs that a submission names."""
+    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str] | None]:
+        """Those of these CVs that a submission names, skipped ones left aside; None while that cannot be told."""
 
 
 class CvRemover(Protocol):
-    async def remove_unused(self, before: datetime, named: Named) -> int:
-        """Removes CVs stored before that time that no submission names. Raises a StoreError."""
+    async def remove_unused(self, age: timedelta, named: Named) -> int:
+        """Removes CVs stored longer ago than that, by its own clock, that no submission names. Raises a StoreError."""
 
 
 OpenReads = Callable[[], AbstractAsyncContextManager[tuple[Candidates, CvRemover]]]
@@ -101,6 +106,7 @@ class Reconciler:
     cvs: CvRemover
     stuck_after: timedelta
     place: Place = field(default_factory=Place)
+    _cvs_of_skipped: dict[int, str | None] = field(default_factory=dict, init=False)  # by the event's position
 
     async def requeue_stuck(self) -> int:
         """One look. Returns how many. Raises a StoreError, ReadModelBehind or Overloaded."""
@@ -157,13 +163,30 @@ class Reconciler:
 
     async def remove_unused_cvs(self) -> int:
         """Returns how many. Raises a StoreError or ReadModelBehind."""
-        return await self.cvs.remove_unused(self.commands.clock.now() - CV_KEPT, self._named)
+        return await self.cvs.remove_unused(CV_KEPT, self._named)
 
     async def _named(self, cv_ids: Sequence[str]) -> set[str] | None:
-        """Which of them a submission names; None while the read model does not know all submissions."""
+        """Which of them a submission names; None while the read model does not know all submissions.
+
+        What was skipped is read after it: by then each submission that was parked is told by one of the two.
+        """
         head = await self.commands.log.head()
         answer = await self.queries.cv_is_named(cv_ids)
-        return answer.value if answer.position >= head else None
+        if answer.value is None or answer.position < head:
+            return None
+        return answer.value | (await self._named_by_skipped() & set(cv_ids))
+
+    async def _named_by_skipped(self) -> set[str]:
+        """The CVs of submissions that an operator has skipped in the read model. Each is read once: events stay."""
+        decisions = await self.commands.log.read_stream(decisions_stream(SUBMISSIONS))
+        for position in skipped(decisions) - self._cvs_of_skipped.keys():
+            self._cvs_of_skipped[position] = await self._cv_at(position)
+        return {cv_id for cv_id in self._cvs_of_skipped.values() if cv_id is not None}
+
+    async def _cv_at(self, position: int) -> str | None:
+        """The CV that the event at that position names, if it is a submission that names one."""
+        found = [one.event for one in await self.commands.log.read(position - 1, 1) if one.position == position]
+        return next((one.cv.id for one in found if isinstance(one, ApplicationSubmitted) and one.cv), None)
 
 
 def is_stuck(recorded: Sequence[RecordedEvent], before: datetime) -> bool:

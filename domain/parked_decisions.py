@@ -50,6 +50,11 @@ def decided(recorded: Sequence[RecordedEvent]) -> dict[tuple[str, int], int]:
     }
 
 
+def skipped(recorded: Sequence[RecordedEvent]) -> set[int]:
+    """The positions of the events that were left out, from a read model's decisions."""
+    return {one.event.position for one in recorded if isinstance(one.event, EventSkipped)}
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionCommands:
     """Records decisions. Raises what `EventLog` does, and Overloaded when too many decide at once."""

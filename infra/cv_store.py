@@ -8,7 +8,8 @@ the same document, whatever is repeated; of two users it is two documents, so th
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import timedelta
+from typing import Any
 
 from bson.binary import Binary
 from pymongo import ASCENDING
@@ -51,16 +52,17 @@ class CvStore:
         with mongo_errors():
             await self._cvs.create_index([("named", ASCENDING), ("stored_at", ASCENDING)], name="unused")
 
-    async def remove_unused(self, before: datetime, named: Named) -> int:
-        """Removes the CVs stored before that time that no submission has ever named. Returns how many.
+    async def remove_unused(self, age: timedelta, named: Named) -> int:
+        """Removes the CVs stored longer ago than `age` that no submission has ever named. Returns how many.
 
-        `named` tells which of some CVs a submission names, or None when it cannot tell for sure: then nothing more is
-        removed. A named CV is marked, and not asked about again. One that is stored again meanwhile stays: the delete
-        repeats the condition on its time.
+        Their time is the server's, and so is the clock that it is compared with: one of ours that is ahead would take
+        a CV whose submission is being appended. `named` tells which of some CVs a submission names, or None when it
+        cannot tell for sure: then nothing more is marked or removed. A named CV is marked, and not asked about again.
+        One that is stored again meanwhile stays: the delete repeats the condition on its time.
         """
         await self.prepare()
         removed = 0
-        unused = {"named": False, "stored_at": {"$lt": before}}
+        unused = old_and_unused(age)
         while True:
             with mongo_errors():
                 found = await self._cvs.find(unused, {"_id": True}).limit(CANDIDATES_AT_ONCE).to_list(None)
@@ -72,6 +74,12 @@ class CvStore:
                 await self._cvs.update_many({"_id": {"$in": sorted(kept)}}, {"$set": {"named": True}})
                 gone = await self._cvs.delete_many({"_id": {"$in": sorted(set(ids) - kept)}, **unused})
             removed += gone.deleted_count
+
+
+def old_and_unused(age: timedelta) -> dict[str, Any]:
+    """Matches CVs that were stored longer ago, by the server's clock, and that no submission is known to name."""
+    before = {"$subtract": ["$$NOW", age // timedelta(milliseconds=1)]}
+    return {"named": False, "$expr": {"$lt": ["$stored_at", before]}}
 
 
 def _reference(user_id: str, pdf: bytes) -> CvReference:

@@ -38,6 +38,7 @@ from projections.update_feed import Tell, UpdateFeed
 from projections.view import BuildName
 
 __all__ = [
+    "SUBMISSIONS",
     "Answer",
     "ApplicationFilters",
     "BadCursor",
@@ -63,6 +64,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+SUBMISSIONS = status.NAME  # the read model that holds each submission, with its CV
 
 
 class EntryList(StrEnum):
@@ -310,8 +312,11 @@ class Queries:
             found += await own.find({"waiting_since": {"$eq": last, "$type": "date"}}, fields).to_list(None)
         return Stuck(list(dict.fromkeys(one["_id"] for one in found)), last)
 
-    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
-        """Those of these CVs that a submission names. A parked submission may name any, so then all of them."""
+    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str] | None]:
+        """Those of these CVs that a submission names; None while one is parked here, as it may name any.
+
+        A submission that an operator has skipped is not known here: the decisions on SUBMISSIONS tell which.
+        """
         build = await self._live.of(status.NAME)
         own = str(build)
         submission = {"concerns": {"$exists": True}, "event_type": ApplicationSubmitted.NAME}
@@ -328,8 +333,8 @@ class Queries:
         if CHECKPOINT not in others:
             raise ReadModelBehind(f"The read model {status.NAME} is being built")
         parked = len(others) > 1
-        named = set(cv_ids) if parked else {one["_id"] for one in found if "position" not in one}
-        return Answer(named, others[CHECKPOINT]["position"])
+        named = {one["_id"] for one in found if "position" not in one}
+        return Answer(None if parked else named, others[CHECKPOINT]["position"])
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
-from infra.cv_store import COLLECTION, CvStore
+from infra.cv_store import COLLECTION, CvStore, old_and_unused
 from infra.mongo import Mongo
 
 PDF = b"%PDF-1.7 Ada's life"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -76,8 +78,27 @@ async def test_stored_again_it_is_new_again(mongo: Mongo, cvs: CvStore) -> None:
 async def test_one_that_nobody_names_is_removed_when_it_is_old(mongo: Mongo, cvs: CvStore) -> None:
     unnamed, named, new = [await cvs.put("ada", PDF + bytes([n])) for n in range(3)]
     await make_old(mongo, unnamed.id, named.id)
-    assert await cvs.remove_unused(datetime.now(UTC) - timedelta(days=1), Names(named.id, new.id)) == 1
+    assert await cvs.remove_unused(DAY, Names(named.id, new.id)) == 1
     assert set(await stored(mongo)) == {named.id, new.id}
+
+
+async def test_its_age_is_by_the_servers_clock(mongo: Mongo, cvs: CvStore) -> None:
+    old, new = [await cvs.put("ada", PDF + bytes([n])) for n in range(2)]
+    for cv, age in ((old, timedelta(minutes=61)), (new, timedelta(minutes=59))):
+        aged = {"$set": {"stored_at": {"$subtract": ["$$NOW", age // timedelta(milliseconds=1)]}}}
+        await mongo.database[COLLECTION].update_one({"_id": cv.id}, [aged])
+    names = Names()
+    assert await cvs.remove_unused(timedelta(hours=1), names) == 1
+    assert names.asked == [old.id]
+    assert list(await stored(mongo)) == [new.id]
+
+
+async def test_those_that_are_old_are_found_by_an_index(mongo: Mongo, cvs: CvStore) -> None:
+    await cvs.put("ada", PDF)
+    await cvs.prepare()
+    plan = await mongo.database[COLLECTION].find(old_and_unused(DAY)).explain()
+    assert '"indexName":"unused"' in orjson.dumps(plan, default=str).decode()
+    assert plan["executionStats"]["totalDocsExamined"] == 0
 
 
 async def test_one_that_was_named_is_not_asked_about_again(mongo: Mongo, cvs: CvStore) -> None:
@@ -85,7 +106,7 @@ async def test_one_that_was_named_is_not_asked_about_again(mongo: Mongo, cvs: Cv
     await make_old(mongo, cv.id)
     for expected in ([cv.id], []):
         names = Names(cv.id)
-        assert await cvs.remove_unused(datetime.now(UTC), names) == 0
+        assert await cvs.remove_unused(DAY, names) == 0
         assert names.asked == expected
         await cvs.put("ada", PDF)  # also not after it came again
         await make_old(mongo, cv.id)
@@ -94,8 +115,9 @@ async def test_one_that_was_named_is_not_asked_about_again(mongo: Mongo, cvs: Cv
 async def test_nothing_is_removed_while_nobody_can_tell(mongo: Mongo, cvs: CvStore) -> None:
     cv = await cvs.put("ada", PDF)
     await make_old(mongo, cv.id)
-    assert await cvs.remove_unused(datetime.now(UTC), Names(known=False)) == 0
-    assert await cvs.read(cv.id) == PDF
+    before = await stored(mongo)
+    assert await cvs.remove_unused(DAY, Names(known=False)) == 0
+    assert await stored(mongo) == before, "nor is it marked"
 
 
 async def test_one_that_is_stored_again_while_it_is_looked_at_stays(mongo: Mongo, cvs: CvStore) -> None:
@@ -106,7 +128,7 @@ async def test_one_that_is_stored_again_while_it_is_looked_at_stays(mongo: Mongo
         await cvs.put("ada", PDF)
         return set()
 
-    assert await cvs.remove_unused(datetime.now(UTC) - timedelta(days=1), meanwhile) == 0
+    assert await cvs.remove_unused(DAY, meanwhile) == 0
     assert await cvs.read(cv.id) == PDF
 
 
@@ -115,6 +137,6 @@ async def test_any_number_is_removed_in_steps(mongo: Mongo, cvs: CvStore, monkey
     sent = [await cvs.put("ada", PDF + bytes([n])) for n in range(10)]
     await make_old(mongo, *(cv.id for cv in sent))
     names = Names(*(cv.id for cv in sent[::2]))
-    assert await cvs.remove_unused(datetime.now(UTC), names) == 5
+    assert await cvs.remove_unused(DAY, names) == 5
     assert set(await stored(mongo)) == {cv.id for cv in sent[::2]}
     assert sorted(names.asked) == sorted(cv.id for cv in sent)

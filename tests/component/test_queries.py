@@ -233,12 +233,18 @@ async def test_cvs_that_a_submission_names_are_told(mongo: Mongo, log: FakeEvent
     assert answer.position == await log.head()
 
 
-async def test_while_a_submission_is_parked_every_cv_may_be_named(
+async def test_while_a_submission_is_parked_no_cv_is_judged(mongo: Mongo, log: FakeEventLog, queries: Queries) -> None:
+    models = with_picky(status, APPLICATION_ID, "application.submitted")
+    await project(mongo, log, an_application().submitted(), *some_applications(2)[1:], models=models)
+    assert (await queries.cv_is_named([CV.id, "cv-9"])).value is None
+
+
+async def test_what_is_parked_later_than_its_submission_bars_no_judgement(
     mongo: Mongo, log: FakeEventLog, queries: Queries
 ) -> None:
-    models = with_picky(status, APPLICATION_ID, "application.submitted")
-    await project(mongo, log, an_application().submitted(), models=models)
-    assert (await queries.cv_is_named(["cv-9"])).value == {"cv-9"}
+    models = with_picky(status, APPLICATION_ID, "application.processing_started")
+    await project(mongo, log, an_application().submitted().started(), models=models)
+    assert (await queries.cv_is_named([CV.id, "cv-9"])).value == {CV.id}
 
 
 def test_the_log_tells_the_same_status_as_the_read_model() -> None:

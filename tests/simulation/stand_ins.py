@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from consumers.documents import DocumentRequest, WrittenDocuments
@@ -45,7 +45,7 @@ class NoCvs:
     async def read(self, cv_id: str) -> bytes | None:
         return None
 
-    async def remove_unused(self, before: datetime, named: object) -> int:
+    async def remove_unused(self, age: timedelta, named: object) -> int:
         return 0
 
 
@@ -67,7 +67,7 @@ class Reads:
         last = found[limit - 1][0] if len(found) >= limit else None
         return Stuck([id for since, id in found if last is None or since <= last], last)
 
-    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
+    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str] | None]:
         return Answer(set(), 0)
 
 

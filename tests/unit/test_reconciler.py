@@ -24,14 +24,16 @@ from consumers.relay_gauges import Outbox, QueueDepths
 from domain.application_events import Requeued
 from domain.commands import ApplicationCommands
 from domain.errors import StoreUnavailable
+from domain.event import Cause
+from domain.parked_decisions import DecisionCommands, EventSkipped, StreamRetried
 from domain.ports import Append, Claim
 from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.cv_store import CvStore
 from infra.messages import QueueKind
 from infra.settings import Settings
-from projections.queries import Answer, Queries, Stuck
-from tests.builders import START, ApplicationStory, an_application
+from projections.queries import SUBMISSIONS, Answer, Queries, Stuck
+from tests.builders import CV, START, ApplicationStory, an_application
 from tests.fakes.event_log import FakeEventLog
 
 SUBMITTED = an_application().submitted()
@@ -74,6 +76,8 @@ class Surroundings:
     depth: int | None = 0
     asked: list[str] = field(default_factory=list)
     fails_after: int = 1_000_000
+    named: set[str] | None = field(default_factory=set)
+    position: int = 0
 
     async def has_given_all_work(self) -> bool:
         return self.all_given
@@ -90,11 +94,11 @@ class Surroundings:
         ids = self.candidates[begin : begin + limit]
         return Stuck(ids, START + timedelta(seconds=begin + limit - 1) if len(ids) == limit else None)
 
-    async def remove_unused(self, before: datetime, named: object) -> int:
+    async def remove_unused(self, age: timedelta, named: object) -> int:
         return 0
 
-    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str]]:
-        return Answer(set(cv_ids[:1]), 3)
+    async def cv_is_named(self, cv_ids: Sequence[str]) -> Answer[set[str] | None]:
+        return Answer(self.named, self.position)
 
 
 @dataclass
@@ -116,6 +120,10 @@ class Scene:
         """Somebody works on them."""
         for story in stories:
             await self.log.claims.take(Claim(claim_name(story.id), "w1", 60))
+
+    async def decided(self, decision: EventSkipped | StreamRetried) -> None:
+        commands = DecisionCommands(self.log, SystemClock())
+        await commands.record(decision.read_model, lambda _: [decision], Cause("operator:grace"))
 
 
 @pytest.fixture
@@ -277,8 +285,39 @@ async def test_only_what_is_stuck_counts_against_the_messages_that_wait(scene: S
     assert await scene.requeued() == [waiting[0].id]
 
 
+# -- CVs --------------------------------------------------------------------------------------------------------------
+
+
 async def test_cvs_are_only_judged_by_a_read_model_that_knows_all_submissions(scene: Scene) -> None:
-    await scene.given(*(another(SUBMITTED, n) for n in range(3)))
+    await scene.given(*some(3, SUBMITTED))
+    scene.around.named, scene.around.position = {"a"}, 3
     assert await scene.reconciler._named(["a", "b"]) == {"a"}
     await scene.given(another(SUBMITTED, 9))
     assert await scene.reconciler._named(["a", "b"]) is None
+
+
+async def test_cvs_are_not_judged_while_a_submission_is_parked(scene: Scene) -> None:
+    scene.around.named = None
+    assert await scene.reconciler._named(["a", "b"]) is None
+
+
+async def test_the_log_tells_of_a_submission_that_was_skipped_which_cv_it_names(scene: Scene) -> None:
+    await scene.given(*some(2, an_application().submitted(cv=None), 1), SUBMITTED.started())
+    scene.around.position = 1_000
+    for position in (1, 3, 4):
+        await scene.decided(skipped_at(position))
+        named = await scene.reconciler._named([CV.id, "another"])
+        assert named == ({CV.id} if position >= 3 else set())
+    assert await scene.reconciler._named(["another"]) == set()
+
+
+async def test_other_decisions_tell_nothing_of_cvs(scene: Scene) -> None:
+    await scene.given(SUBMITTED)
+    scene.around.position = 1_000
+    await scene.decided(StreamRetried(read_model=SUBMISSIONS, stream=SUBMITTED.id.hex, position=1))
+    await scene.decided(skipped_at(1, "updates"))
+    assert await scene.reconciler._named([CV.id]) == set()
+
+
+def skipped_at(position: int, read_model: str = SUBMISSIONS) -> EventSkipped:
+    return EventSkipped(read_model=read_model, stream=SUBMITTED.id.hex, position=position, reason="poison")

@@ -4,25 +4,35 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from consumers.reconciler import Reconciler
+from domain.application_events import ApplicationSubmitted
 from domain.commands import ApplicationCommands
 from domain.errors import ReadModelBehind
 from domain.event import Cause
+from domain.job import CvReference
+from domain.parked_decisions import DecisionCommands, EventSkipped
+from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.cv_store import COLLECTION, CvStore
 from infra.event_log import EventStore
 from infra.local_servers import free_port
 from infra.mongo import Mongo
 from infra.settings import Settings
+from projections import status
 from projections.projector import run_projector
 from projections.queries import Queries
-from tests.builders import a_job
+from tests.builders import a_job, an_application
 from tests.component.consumers.at_work import relaying
+from tests.fakes.clock import FakeClock
+from tests.fakes.event_log import FakeEventLog
 from tests.heart import Beats
+from tests.projecting import project, with_picky
 from tests.queues import Queues, content
 
 CAUSE = Cause("user:ada", "c-1")
@@ -89,20 +99,51 @@ async def test_the_relay_publishes_while_mongodb_is_away(
 async def test_cvs_that_nobody_names_are_removed_after_a_day(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, mongo: Mongo
 ) -> None:
+    """Also by a relay whose clock is days ahead: one whose submission is about to be appended stays."""
     cvs = CvStore(mongo)
     named, unnamed, fresh = [await cvs.put("ada", b"%PDF-" + name) for name in (b"named", b"unnamed", b"fresh")]
     await commands.submit("ada", (a_job(),), None, named, CAUSE)
-    long_ago = SystemClock().now() - timedelta(days=2)
-    old = {"_id": {"$in": [named.id, unnamed.id]}}
-    await mongo.database[COLLECTION].update_many(old, {"$set": {"stored_at": long_ago}})
-    queries = Queries(mongo, 2)
-    reconciler = Reconciler(commands, event_store.claims, None, None, queries, cvs, timedelta(1))  # type: ignore[arg-type]
+    await _make_old(mongo, named, unnamed)
+    ahead = replace(commands, clock=FakeClock(SystemClock().now() + timedelta(days=3)))
+    reconciler = _reconciler(ahead, mongo)
     async with projecting(event_store, mongo, settings):
         async with asyncio.timeout(10):
             while await cvs.read(unnamed.id) is not None:
                 await _try_to_remove(reconciler)
     assert await cvs.read(named.id) == b"%PDF-named"
     assert await cvs.read(fresh.id) == b"%PDF-fresh"
+
+
+async def test_a_cv_is_neither_removed_nor_marked_while_a_submission_is_parked_and_kept_once_it_was_skipped(
+    mongo: Mongo,
+) -> None:
+    """`status` never tells of a submission that was skipped, but the log names its CV, and a retry needs it."""
+    log, clock, cvs = FakeEventLog(), SystemClock(), CvStore(mongo)
+    named, unnamed = [await cvs.put("ada", b"%PDF-" + name) for name in (b"named", b"unnamed")]
+    await _make_old(mongo, named, unnamed)
+    story = an_application().submitted(cv=named)
+    models = with_picky(status, story.id, ApplicationSubmitted.NAME)
+    reconciler = _reconciler(ApplicationCommands(log, clock, RetryPolicy()), mongo)
+    await project(mongo, log, story, models=models)
+    before = await mongo.database[COLLECTION].find().to_list(None)
+    assert await reconciler.remove_unused_cvs() == 0
+    assert await mongo.database[COLLECTION].find().to_list(None) == before
+    skipped = EventSkipped(read_model=status.NAME, stream=story.id.hex, position=1, reason="poison")
+    await DecisionCommands(log, clock).record(status.NAME, lambda _: [skipped], Cause("operator:grace"))
+    await project(mongo, log, models=models)
+    assert await reconciler.remove_unused_cvs() == 1
+    assert await cvs.read(named.id) == b"%PDF-named"
+
+
+def _reconciler(commands: ApplicationCommands, mongo: Mongo) -> Reconciler:
+    """One that looks for CVs."""
+    away: Any = None
+    return Reconciler(commands, away, away, away, Queries(mongo, 2), CvStore(mongo), timedelta(1))
+
+
+async def _make_old(mongo: Mongo, *cvs: CvReference) -> None:
+    old, long_ago = {"_id": {"$in": [cv.id for cv in cvs]}}, SystemClock().now() - timedelta(days=2)
+    await mongo.database[COLLECTION].update_many(old, {"$set": {"stored_at": long_ago}})
 
 
 async def _try_to_remove(reconciler: Reconciler) -> None:
