@@ -1,13 +1,15 @@
 """What tracing costs a submission: off, against the code before it had any, and on, as operators would have it.
 
-A service of each kind runs all the while, and the three take turns of a second or two: a machine whose speed changes
-from one minute to the next is as fast for all of them. Each turn is compared with those of its round.
+A service of each kind runs beside the others, and they take turns of a second or two: a machine whose speed changes
+from one minute to the next is as fast for all of them. Each turn is compared with those of its round. All three are
+started anew for each series of rounds, as processes of the same code differ by some hundredths for as long as they live.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import permutations
+from pathlib import Path
 from statistics import mean, median, quantiles
 
 from tests.bench.http_load import in_own_process
@@ -18,16 +20,19 @@ from tests.end_to_end.service import Client
 from tests.otlp_receiver import Receiver, receiving
 from tests.releases import ROOT, before, unpack
 
-ROUNDS, COUNT = 48, 2_000  # each of the six orders equally often
+SERIES, COUNT = 8, 1_500  # a series is a round in each of the six orders
 BETWEEN_SECONDS = 0.4  # projector and relay catch up
 SAMPLE_RATE = 0.1
 WITHOUT, OFF, ON = "without", "off", "on"
 
 
 async def measure(servers: Servers) -> Sequence[Row]:
+    before_it = unpack(before("infra/tracing.py"), servers.folder)
+    rounds: list[Mapping[str, float]] = []
     with receiving(Receiver(counts_only=True)) as receiver:
-        async with _each_kind(servers, receiver.url) as clients:
-            rounds = await _rounds(clients)
+        for _ in range(SERIES):
+            async with _each_kind(servers, before_it, receiver.url) as clients:
+                rounds += [{kind: await _rate(clients[kind]) for kind in order} for order in permutations(clients)]
         spans = receiver.count
     if not spans:
         raise RuntimeError("no spans have come")
@@ -39,7 +44,7 @@ async def measure(servers: Servers) -> Sequence[Row]:
 
 
 @asynccontextmanager
-async def _each_kind(servers: Servers, receiver_url: str) -> AsyncIterator[Mapping[str, Client]]:
+async def _each_kind(servers: Servers, before_it: Path, receiver_url: str) -> AsyncIterator[Mapping[str, Client]]:
     """A warm service of each kind."""
     traced = {
         "TRACING_ENABLED": "true",
@@ -48,7 +53,6 @@ async def _each_kind(servers: Servers, receiver_url: str) -> AsyncIterator[Mappi
         "TRACING_SAMPLE_RATE": str(SAMPLE_RATE),
     }
     untraced: dict[str, str] = {}
-    before_it = unpack(before("infra/tracing.py"), servers.folder)
     kinds = {WITHOUT: (before_it, untraced), OFF: (ROOT, untraced), ON: (ROOT, traced)}
     clients: dict[str, Client] = {}
     async with AsyncExitStack() as running:
@@ -57,11 +61,6 @@ async def _each_kind(servers: Servers, receiver_url: str) -> AsyncIterator[Mappi
             _, clients[kind] = await running.enter_async_context(made)
             await in_own_process(orders(clients[kind], WARM_UP))
         yield clients
-
-
-async def _rounds(clients: Mapping[str, Client]) -> Sequence[Mapping[str, float]]:
-    turns = list(permutations(clients))
-    return [{kind: await _rate(clients[kind]) for kind in turns[number % len(turns)]} for number in range(ROUNDS)]
 
 
 async def _rate(client: Client) -> float:
@@ -78,6 +77,6 @@ def _row(name: str, kind: str, goal: str, rounds: Sequence[Mapping[str, float]],
     rate, without = (mean(rates[one] for rates in rounds) for one in (kind, WITHOUT))
     conditions = (
         f"{COUNT:,} submissions a turn, {CONNECTIONS} connections, projector and relay running; {rate:,.0f}/s{how}, "
-        f"{without:,.0f}/s without; median of {ROUNDS} rounds, half of them {lower:.3f} to {upper:.3f}"
+        f"{without:,.0f}/s without; median of {len(rounds)} rounds, half of them {lower:.3f} to {upper:.3f}"
     )
     return Row(name, median(ratios), "", goal, conditions)
