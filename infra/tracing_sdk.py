@@ -64,6 +64,7 @@ KINDS = {kind: SpanKind[kind.name] for kind in Kind}
 NOWHERE = Context()  # no span in it
 CURRENT = create_key("app-manager-span")
 LEFT_OUT = "-00"  # the flags of a trace that is not kept
+NO_TRACE, NO_SPAN_ID = "0" * 32, "0" * 16  # the ids that are none
 
 
 # -- spans ------------------------------------------------------------------------------------------------------------
@@ -155,6 +156,14 @@ def context_of(traceparent: str | None) -> SpanContext | None:
     _, trace_id, span_id, flags = traceparent.split("-")[:4]
     context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
     return context if context.is_valid else None
+
+
+def _ids_left_out(traceparent: str | None) -> str | None:
+    """Of a trace that its sender does not keep, as `context_of` reads them; most messages are of such a trace."""
+    if traceparent is None or not traceparent.endswith(LEFT_OUT) or acceptable_traceparent(traceparent) is None:
+        return None
+    ids = traceparent[3:52]
+    return None if ids.startswith(NO_TRACE) or ids.endswith(NO_SPAN_ID) or traceparent[52:] != LEFT_OUT else ids
 
 
 # -- which are kept ---------------------------------------------------------------------------------------------------
@@ -266,6 +275,8 @@ class SdkTracer:
         return found if isinstance(found, OpenSpan | UnkeptSpan) else NO_SPAN
 
     def entry(self, name: str, kind: Kind, traceparent: str | None) -> Span:
+        if (unkept := _ids_left_out(traceparent)) is not None:
+            return UnkeptSpan(unkept)
         parent = context_of(traceparent)
         if parent is None:
             ids = self._ids.unkept()

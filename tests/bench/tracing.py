@@ -2,7 +2,7 @@
 
 A service of each kind runs beside the others, and they take turns of a second or two: a machine whose speed changes
 from one minute to the next is as fast for all of them. Each turn is compared with those of its round. All three are
-started anew for each series of rounds, as processes of the same code differ by some hundredths for as long as they live.
+started anew for each series of rounds: processes of the same code differ by some hundredths for as long as they live.
 """
 
 import asyncio

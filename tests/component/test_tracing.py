@@ -98,7 +98,16 @@ def test_a_span_belongs_to_what_is_under_way_and_to_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "unusable", [None, "", "nonsense", f"00-{'0' * 32}-{'0' * 16}-01", f"00-{'1' * 32}-{'0' * 16}-01"]
+    "unusable",
+    [
+        None,
+        "",
+        "nonsense",
+        f"00-{'0' * 32}-{'0' * 16}-01",
+        f"00-{'1' * 32}-{'0' * 16}-01",
+        f"00-{'1' * 32}-{'0' * 16}-00",
+        f"00-{'0' * 32}-{'1' * 16}-00",
+    ],
 )
 def test_what_names_no_trace_begins_one(unusable: str | None) -> None:
     assert context_of(unusable) is None
