@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from infra import tracing
 from infra.logs import log_context
-from infra.messages import Message
+from infra.messages import Message, is_ours
 from infra.rabbitmq import Delivery
 from infra.tracing import Attributes, Kind, Span
 
@@ -26,12 +26,11 @@ class PublishSpans:
         """The message as it goes out."""
         if not tracing.is_on():
             return message
-        span = tracing.entry(f"publish {self._queue}", Kind.PRODUCER, message.traceparent)
-        if span.recording:
-            span.set(_told("publish", self._queue, message.message_id, message.correlation_id))
-            self._open[message.message_id] = span
-        elif span.traceparent == message.traceparent:
+        span = tracing.follow(f"publish {self._queue}", Kind.PRODUCER, message.traceparent)
+        if not span.recording:
             return message
+        span.set(_told("publish", self._queue, message.message_id, message.correlation_id))
+        self._open[message.message_id] = span
         return replace(message, traceparent=span.traceparent)
 
     def settled(self, message: Message, refusal: str | None) -> None:
@@ -54,8 +53,9 @@ def working_on(delivery: Delivery, queue: str) -> Iterator[None]:
     if not tracing.is_on():
         yield
         return
+    begins = tracing.follow if is_ours(delivery.message_id) else tracing.entry
     with (
-        tracing.entry(f"process {queue}", Kind.CONSUMER, delivery.traceparent) as span,
+        begins(f"process {queue}", Kind.CONSUMER, delivery.traceparent) as span,
         log_context(trace_id=span.trace_id),
     ):
         if span.recording:

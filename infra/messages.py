@@ -49,6 +49,9 @@ class QueueKind(StrEnum):
     DEAD_LETTERS = "dead_letters"
 
 
+OUR_ID = re.compile(rf"[0-9a-f]{{32}}-[0-9]{{1,9}}-({'|'.join(QueueKind)})")
+
+
 @dataclass(frozen=True, slots=True)
 class QueueNames:
     processing: str
@@ -261,6 +264,11 @@ def read_work(body: bytes) -> Work:
 def acceptable_correlation_id(text: str | None) -> str | None:
     """The id itself, or None for one that other parts of the service would refuse."""
     return text if text is not None and CORRELATION_ID.fullmatch(text) else None
+
+
+def is_ours(message_id: str | None) -> bool:
+    """Whether a message has an id as those that come from the log have."""
+    return OUR_ID.fullmatch(message_id or "") is not None
 
 
 def acceptable_traceparent(value: object) -> str | None:

@@ -3,9 +3,10 @@
 Off, which is the default, nothing of OpenTelemetry is imported, and each use costs a call that does nothing. On,
 `infra.tracing_sdk` makes the spans and sends them in the background.
 
-Three kinds of work, three ways to tell of it:
+Kinds of work, and the ways to tell of them:
 
 - `entry`: a request or a message comes in, and goes on with the trace that it names, or begins one;
+- `follow`: what follows from the log goes on with the trace that it names, if it does;
 - `span`: a part of it. Where no trace is under way there is none, so that what roles do by themselves makes no traces;
 - `shared`, `followed`: work that serves many at once, a group commit or a batch of the projector. It is a span in a
   trace of its own with a link to each that it serves, and each of these has a link back to it.
@@ -192,6 +193,11 @@ def traceparent() -> str | None:
 def entry(name: str, kind: Kind, traceparent: str | None) -> Span:
     """Work that begins here, as a part of the trace that its sender names, else of a new one."""
     return _tracer.entry(name, kind, traceparent)
+
+
+def follow(name: str, kind: Kind, traceparent: str | None) -> Span:
+    """Work that is led to by what is in the log: where that names no trace, there is none."""
+    return NO_SPAN if traceparent is None else _tracer.entry(name, kind, traceparent)
 
 
 def span(name: str, attributes: Attributes = NONE, kind: Kind = Kind.INTERNAL) -> Span:

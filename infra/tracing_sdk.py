@@ -3,10 +3,11 @@
 Spans that have ended wait in a queue of SPANS_WAITING at most, from which a thread sends them; a receiver that is away
 or slow costs spans, never a request. The library tells of that in the log, and goes on trying.
 
-TRACING_SAMPLE_RATE is decided by the trace's id, so every process that has the same rate decides alike. It holds for
-traces that come from outside too: of those that their sender keeps, this share is kept here. What is not kept still
-has its ids, in events, messages and logs. Work that serves many is kept when one that it serves is. All this is decided
-before the library is asked for a span: most traces are not kept, and it takes as long over those.
+TRACING_SAMPLE_RATE holds for traces that begin here, and for those that come from outside: of what their sender keeps,
+this share is kept here too, decided by the trace's id, so that every process of the same rate decides alike. A trace
+that would begin here and is not kept has no ids either; one from outside goes on with its own, in events, messages and
+logs. Work that serves many is kept when one that it serves is. All this is decided before the library is asked for a
+span: most traces are not kept, and it takes as long over those.
 
 HTTP requests have spans of our own rather than those of OpenTelemetry's aiohttp packages, which put the whole address
 into them: a stream's query holds a token, and a portal's may hold a secret.
@@ -121,7 +122,7 @@ class OpenSpan:
 
 
 class UnkeptSpan:
-    """A `Span` of a trace that is not kept: nothing but the ids, which go on as they came."""
+    """A `Span` of a trace from outside that is not kept: nothing but the ids, which go on as they came."""
 
     __slots__ = ("_token", "traceparent")
 
@@ -182,10 +183,8 @@ class Ids(RandomIdGenerator):
         """For the library, which makes no spans but of what is kept."""
         return random.getrandbits(64) << 64 | random.randrange(max(self._bound, 1))  # noqa: S311  no secret
 
-    def unkept(self) -> str | None:
-        """A new trace's ids. None for the share that is to be kept."""
-        trace_id = super().generate_trace_id()
-        return None if self.keeps(trace_id) else _written(trace_id, self.generate_span_id())
+    def keeps_a_new_one(self) -> bool:
+        return self.keeps(super().generate_trace_id())
 
 
 def _written(trace_id: int, span_id: int) -> str:
@@ -279,8 +278,7 @@ class SdkTracer:
             return UnkeptSpan(unkept)
         parent = context_of(traceparent)
         if parent is None:
-            ids = self._ids.unkept()
-            return self._open(name, None, kind) if ids is None else UnkeptSpan(ids)
+            return self._open(name, None, kind) if self._ids.keeps_a_new_one() else NO_SPAN
         if parent.trace_flags.sampled and self._ids.keeps(parent.trace_id):
             return self._open(name, parent, kind)
         return UnkeptSpan(_written(parent.trace_id, parent.span_id))

@@ -141,16 +141,29 @@ def test_what_its_sender_does_not_keep_is_not_kept_and_handed_on_so() -> None:
 def test_about_as_many_are_kept_as_the_rate_says_and_all_processes_agree_which() -> None:
     tracer, seen = tracer_at(0.1)
     the_librarys = TraceIdRatioBased(0.1)
-    for _ in range(2_000):
-        span = tracer.entry("request", Kind.SERVER, None)
-        context = context_of(span.traceparent)
+    for number in range(2_000):
+        tracer.entry("request", Kind.SERVER, None).end()
+        came = f"00-{number * 2**117 + number * 2**53 + 1:032x}-{number + 1:016x}-01"
+        context, span = context_of(came), tracer.entry("from outside", Kind.SERVER, came)
         assert context is not None
-        assert context.trace_flags.sampled is span.recording
-        told = the_librarys.should_sample(None, context.trace_id, "request")
+        told = the_librarys.should_sample(None, context.trace_id, "from outside")
         assert (told.decision is Decision.RECORD_AND_SAMPLE) is span.recording
         span.end()
     tracer.close()
-    assert 120 < len(names(seen)) < 290
+    spans = seen.get_finished_spans()
+    assert 120 < names(seen).count("request") < 290
+    assert {the_librarys.should_sample(None, span.context.trace_id, "").decision for span in spans} == {
+        Decision.RECORD_AND_SAMPLE
+    }
+
+
+def test_what_follows_from_the_log_begins_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracer, seen = tracer_at(1)
+    monkeypatch.setattr(tracing, "_tracer", tracer)
+    assert tracing.follow("publish", Kind.PRODUCER, None) is NO_SPAN
+    tracing.follow("publish", Kind.PRODUCER, KEPT).end()
+    tracer.close()
+    assert names(seen) == ["publish"]
 
 
 def test_work_for_many_is_kept_when_one_of_them_is_whatever_the_rate() -> None:
