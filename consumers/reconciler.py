@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 ACTOR = "worker:reconciler"
 LOOK_SECONDS = 30.0  # at most, between two looks
-NEXT_LOOK_SECONDS = 1.0  # when there are more candidates
+NEXT_LOOK_SECONDS = 5.0  # when there are more candidates: a look may read a thousand streams of the log
 REQUEUED_MAX = 200  # in one look
 QUEUE_SHORT = 1_000  # messages
 CV_LOOK_SECONDS = 3600.0
@@ -234,7 +234,7 @@ async def _look_for_ever(reconciler: Reconciler, settings: Settings, backoff: Ba
             backoff.reset()
         except (ReadModelBehind, Overloaded) as error:
             await _wait(backoff, error)
-        await asyncio.sleep(NEXT_LOOK_SECONDS if reconciler.place.more else pause)
+        await asyncio.sleep(min(NEXT_LOOK_SECONDS, pause) if reconciler.place.more else pause)
 
 
 async def _wait(backoff: Backoff, error: Exception) -> None:
