@@ -44,7 +44,6 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0  # for a declaration, a cancel and the like
 CLOSE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 10  # three missed ones end a connection
-LARGEST_MESSAGE_ID = 255
 
 
 class BrokerError(Exception):

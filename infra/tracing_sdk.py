@@ -64,8 +64,6 @@ OTLP_PORT, JAEGER_AGENT_PORTS = 4317, {6831, 6832}  # the latter are of a protoc
 KINDS = {kind: SpanKind[kind.name] for kind in Kind}
 NOWHERE = Context()  # no span in it
 CURRENT = create_key("app-manager-span")
-LEFT_OUT = "-00"  # the flags of a trace that is not kept
-NO_TRACE, NO_SPAN_ID = "0" * 32, "0" * 16  # the ids that are none
 
 
 # -- spans ------------------------------------------------------------------------------------------------------------
@@ -130,7 +128,7 @@ class UnkeptSpan:
 
     def __init__(self, ids: str) -> None:
         """`ids` as in a `traceparent`, of trace and span."""
-        self.traceparent: str | None = f"00-{ids}{LEFT_OUT}"
+        self.traceparent: str | None = f"00-{ids}-00"
         self._token: Token[Context] | None = None
 
     @property
@@ -157,14 +155,6 @@ def context_of(traceparent: str | None) -> SpanContext | None:
     _, trace_id, span_id, flags = traceparent.split("-")[:4]
     context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
     return context if context.is_valid else None
-
-
-def _ids_left_out(traceparent: str | None) -> str | None:
-    """Of a trace that its sender does not keep, as `context_of` reads them; most messages are of such a trace."""
-    if traceparent is None or not traceparent.endswith(LEFT_OUT) or acceptable_traceparent(traceparent) is None:
-        return None
-    ids = traceparent[3:52]
-    return None if ids.startswith(NO_TRACE) or ids.endswith(NO_SPAN_ID) or traceparent[52:] != LEFT_OUT else ids
 
 
 # -- which are kept ---------------------------------------------------------------------------------------------------
@@ -274,8 +264,6 @@ class SdkTracer:
         return found if isinstance(found, OpenSpan | UnkeptSpan) else NO_SPAN
 
     def entry(self, name: str, kind: Kind, traceparent: str | None) -> Span:
-        if (unkept := _ids_left_out(traceparent)) is not None:
-            return UnkeptSpan(unkept)
         parent = context_of(traceparent)
         if parent is None:
             return self._open(name, None, kind) if self._ids.keeps_a_new_one() else NO_SPAN
@@ -303,7 +291,7 @@ class SdkTracer:
 
     @contextmanager
     def followed(self, name: str, causes: Iterable[str | None], attributes: Attributes) -> Iterator[Span]:
-        found = [context_of(cause) for cause in dict.fromkeys(causes) if cause and not cause.endswith(LEFT_OUT)]
+        found = [context_of(cause) for cause in dict.fromkeys(causes)]
         kept = [context for context in found if context is not None and context.trace_flags.sampled]
         if not kept:
             with _apart():
