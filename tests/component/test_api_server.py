@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from infra.mongo import MongoNotReplicaSet
 from infra.role_server import CannotListen
 from infra.settings import Settings
 from tests.api import Answer, User, answers, running_api, serving, settings_for, token_of, until
+from tests.standalone_mongodb import standalone_mongodb
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{"jobs": [{}]}\r\n--b--\r\n'
 
@@ -194,23 +194,12 @@ async def _all_are_in_the_log(settings: Settings, answered: list[str]) -> None:
 
 
 async def test_a_standalone_mongodb_stops_the_start(sqlite_url: str, mongodb_server: Running, tmp_path: Path) -> None:
-    async with _standalone(mongodb_server, tmp_path) as uri:
-        with pytest.raises(MongoNotReplicaSet, match="replSet"):
-            await serve(settings_for(sqlite_url, uri, "x", port=free_port()), asyncio.Event())
-
-
-@contextlib.asynccontextmanager
-async def _standalone(mongodb: Running, folder: Path) -> AsyncIterator[str]:
-    """The same program as that server's, without a replica set."""
-    program, port = os.readlink(f"/proc/{mongodb.pid}/exe"), free_port()
-    options = ["--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
-    mongod = await asyncio.create_subprocess_exec(program, *options, stdout=asyncio.subprocess.DEVNULL)
-    try:
+    port = free_port()
+    async with standalone_mongodb(mongodb_server, tmp_path, port):
         await until(lambda: _accepts(port), "mongod listens")
-        yield f"mongodb://127.0.0.1:{port}"
-    finally:
-        mongod.terminate()
-        await mongod.wait()
+        settings = settings_for(sqlite_url, f"mongodb://127.0.0.1:{port}", "x", port=free_port())
+        with pytest.raises(MongoNotReplicaSet, match="replSet"):
+            await serve(settings, asyncio.Event())
 
 
 async def _accepts(port: int) -> bool:

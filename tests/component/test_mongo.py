@@ -17,20 +17,15 @@ from infra.settings import Settings
 from tests.fakes.event_log import FakeEventLog
 from tests.heart import Beats
 from tests.projecting import projecting
+from tests.standalone_mongodb import standalone_mongodb
 
 
 @pytest.fixture
 async def standalone(mongodb_server: Running, tmp_path: Path) -> AsyncIterator[str]:
-    """A server that is in no replica set: the same program without the option."""
-    program = Path(f"/proc/{mongodb_server.pid}/exe").readlink()
+    """A server that is in no replica set."""
     port = free_port()
-    words = ["--dbpath", str(tmp_path), "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
-    process = await asyncio.create_subprocess_exec(program, *words, stdout=asyncio.subprocess.DEVNULL)
-    try:
+    async with standalone_mongodb(mongodb_server, tmp_path, port):
         yield f"mongodb://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def entered(uri: str) -> None:
