@@ -38,17 +38,20 @@ class TcpProxy:
     weather: Weather = Weather.CLEAR
     latency_seconds: float = 0.0
     own_port: int = 0  # 0: a free one
-    _server: asyncio.Server = field(init=False)
+    _listener: socket.socket = field(init=False)
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _passes: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
         self._passes.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.own_port)
+        self._listener = socket.create_server(("127.0.0.1", self.own_port))
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         connections = list(self._connections)
         self.cut_all()
         await asyncio.gather(*connections, return_exceptions=True)
@@ -56,7 +59,7 @@ class TcpProxy:
 
     @property
     def listens(self) -> int:
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._listener.getsockname()[1])
 
     def through(self, url: str) -> str:
         """The address of a server behind it, by way of it."""
@@ -77,15 +80,25 @@ class TcpProxy:
         for connection in list(self._connections):
             connection.cancel()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection
-        self._connections.add(connection)
+    def _accept(self) -> None:
+        """In one step, so that the proxy's end knows of each connection: a server of asyncio's that is closed while it
+        takes one up leaves it open.
+        """
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # the client has gone again
+            client, _ = self._listener.accept()
+            connection = asyncio.get_running_loop().create_task(self._serve(client))
+            self._connections.add(connection)
+            connection.add_done_callback(lambda done: self._end(done, client))
+
+    def _end(self, connection: asyncio.Task[None], client: socket.socket) -> None:
+        self._connections.discard(connection)
+        client.close()  # of one, too, that was cut before it began
+
+    async def _serve(self, client: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=client)
         try:
-            with contextlib.suppress(asyncio.CancelledError):  # streams of Python 3.11 would tell it as an error
-                await self._connect(reader, writer)
+            await self._connect(reader, writer)
         finally:
-            self._connections.discard(connection)
             _reset(writer)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

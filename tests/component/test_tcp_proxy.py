@@ -1,6 +1,8 @@
 """The network of the tests itself: what each weather does to bytes that go through it."""
 
 import asyncio
+import gc
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,3 +104,15 @@ async def test_who_loses_the_server_loses_the_client() -> None:
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(1), 5)
     server.close()
+
+
+async def test_its_end_leaves_no_connection_that_it_just_took_up() -> None:
+    """A connection left open is told when it is collected, by a warning, which is an error here."""
+    for turns in range(8):  # of the loop, between a client's coming and the end
+        async with an_echo() as proxy:
+            clients = [socket.create_connection(("127.0.0.1", proxy.listens)) for _ in range(3)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        for client in clients:
+            client.close()
+    gc.collect()
