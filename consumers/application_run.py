@@ -106,11 +106,16 @@ class ApplicationRun:
         """After the claim was lost, perhaps only because the log is slow: in the background, and without a claim.
 
         Neither costs an attempt. What was not sent has no unknown outcome, and a start under which nothing could be
-        done counts for no dead worker. Nothing follows once there is a later start.
+        done counts for no dead worker. Nothing follows once there is a later start. It ends, as with a portal that
+        rests: whoever always loses his claim, as a document writer that blocks the event loop does, never comes to it.
         """
         loaded, jobs = self.loaded, self.loaded.application.open_jobs
         wait = self._tools.store_backoff.seconds()
-        left = [given_back(p, CLAIM_LOST, CLAIM_LOST_ERROR, wait) for p, _ in jobs if p not in self._maybe_taken]
+        left = [
+            Unfinished(p, CLAIM_LOST, CLAIM_LOST_ERROR, counted=False, wait=wait, rests=True)
+            for p, _ in jobs
+            if p not in self._maybe_taken
+        ]
         if left:
             self._tools.late.record(lambda: self._tools.commands.pause(loaded, self._cause, left, None))
 
@@ -137,7 +142,7 @@ class ApplicationRun:
             wait = max(resting.seconds, self._tools.commands.policy.base_delay)
             return Unfinished(position, str(resting), "PortalResting", False, wait, rests=True)
         except AttemptRefused:
-            await self._insist(self._reload)
+            await self._insist(self._tools.commands.reload)
             return None
         except (StoreError, Overloaded) as error:
             return given_back(position, str(error), type(error).__name__, self._tools.store_backoff.seconds())
@@ -227,9 +232,6 @@ class ApplicationRun:
 
     async def _pause(self, loaded: Loaded, unfinished: list[Unfinished]) -> Loaded:
         return await self._tools.commands.pause(loaded, self._cause, unfinished, self._claim)
-
-    async def _reload(self, loaded: Loaded) -> Loaded:
-        return await self._tools.commands.load(loaded.application.id) or loaded
 
     async def _insist(self, change: Change) -> None:
         """Appends what must get into the log; waits for a log that is away. Ends with the claim."""

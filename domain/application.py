@@ -68,7 +68,7 @@ class Unfinished:
     error_type: str
     counted: bool = True  # False: given back, it costs no attempt
     wait: float = 0.0  # seconds that it asks for at least
-    rests: bool = False  # its portal rests
+    rests: bool = False  # what it needs cannot be reached, its portal or the log: not for ever
 
 
 @dataclass(frozen=True, slots=True)

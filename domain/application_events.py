@@ -46,7 +46,7 @@ class Brief(BaseModel):
 
 
 class JobWait(BaseModel):
-    """A job that goes on waiting, why, and since when its portal rests if it does."""
+    """A job that goes on waiting, why, and since when what it needs, portal or log, cannot be reached."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -30,7 +30,7 @@ class Loaded:
     """An application as the log has it, with whom it belongs to and the position of its newest event.
 
     `start` is the fence: what is decided on this, also after a conflict, counts as done under that start, whichever is
-    in the log by then. A worker hands on what each command gives it, and never a fresh `load` in its place.
+    in the log by then. A worker hands on what each command gives it, and `reload`; never a fresh `load` in its place.
     """
 
     application: Application
@@ -134,6 +134,12 @@ class ApplicationCommands:
         recorded = await self.log.read_stream(id)
         return Loaded.of(recorded) if recorded and recorded[0].event.NAME.startswith("application.") else None
 
+    async def reload(self, loaded: Loaded) -> Loaded:
+        """What the log has by now, under the same start."""
+        again = await self.load(loaded.application.id)
+        assert again is not None, "a stream in the log stays there"
+        return replace(again, start=loaded.start)
+
     async def start(self, loaded: Loaded, cause: Cause, claim: Claim) -> Loaded:
         """Starts it under a claim that is taken in the same append. Raises ClaimedElsewhere if another worker has it.
 
@@ -226,9 +232,7 @@ class ApplicationCommands:
             try:
                 return await self._append(loaded, events, cause, take, release, guard)
             except Conflict:
-                again = await self.load(loaded.application.id)
-                assert again is not None, "a stream in the log stays there"
-                loaded = replace(again, start=loaded.start)
+                loaded = await self.reload(loaded)
         raise Overloaded(f"Application {loaded.application.id.hex} is being changed by too many at once")
 
     async def _append(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import domain.application
 from consumers.portals import Applied, Delivery, Outcome, Refused, Submission
 from consumers.processing import Handled, claim_name
 from domain.application_events import ApplicationFailed, JobFailed, RetryScheduled
@@ -212,6 +213,43 @@ async def test_starts_that_come_to_nothing_as_the_log_is_slow_count_for_no_dead_
         assert (await shop.names(id)).count("processing_started") == shop.policy.max_retries + 2
         assert portal.submissions == []
         assert await shop.handle(id) is Handled.SUCCESS
+
+
+async def test_who_always_loses_his_claim_is_given_up_after_a_while(
+    portal: ScriptedPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Workshop([portal], claim_seconds=0.2) as shop:
+        id = await shop.submitted()
+        slow = Slow(shop, 0.25)
+        assert await shop.handle(id) is Handled.CLAIMED
+        await shop.late.finish(5)
+        monkeypatch.setattr(domain.application, "RESTING_LIMIT_SECONDS", 0.1)
+        assert await shop.handle(id) is Handled.CLAIMED
+        await shop.late.finish(5)
+        slow.end()
+        failed, end = (await shop.events(id))[-2:]
+        assert isinstance(failed, JobFailed)
+        assert failed.reason == "Max retries exceeded: the event log did not answer in time"
+        assert isinstance(end, ApplicationFailed)
+
+
+async def test_what_a_rival_sends_under_a_later_start_is_not_given_back(portal: ScriptedPortal) -> None:
+    """His claim counts by the log's clock, ours still by our own: else a portal without keys would get it again."""
+    portal.delivery = Delivery.AT_MOST_ONCE
+    async with Workshop([portal]) as shop:
+        id = await shop.submitted()
+
+        async def rival_sends() -> None:
+            loaded = await shop.commands.load(id)
+            assert loaded
+            started = await shop.commands.start(loaded, CAUSE, Claim("another", "w2", 5.0))
+            await shop.commands.begin_attempt(started, CAUSE, 1, portal.name, portal.delivery, Documents())
+
+        shop.writer.write = _after(shop.writer.write, rival_sends)  # type: ignore[method-assign]
+        assert await shop.handle(id) is Handled.CLAIMED
+        await shop.late.finish(5)
+        assert (await shop.names(id))[-2:] == ["documents_written", "job_attempted"]
+        assert portal.submissions == []
 
 
 async def test_what_a_portal_without_keys_may_have_is_not_given_back(portal: ScriptedPortal) -> None:
