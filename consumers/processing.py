@@ -8,7 +8,7 @@ what a kill leaves behind then is told in `application_run.py`.
 
 import asyncio
 import contextlib
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -73,11 +73,15 @@ class Processing:
         claim = self.keeper.claim(claim_name(loaded.application.id))
         since = asyncio.get_running_loop().time()
         try:
-            started = await self.tools.commands.start(loaded, cause, claim)
+            with self.watcher.at_work():
+                started = await self.tools.commands.start(loaded, cause, claim)
+                return await self._run(started, cause, claim, since, cv)
         except ClaimedElsewhere:
             return Handled.CLAIMED
         except Conflict:
             return Handled.NOTHING  # queued again meanwhile: a newer message follows
+
+    async def _run(self, started: Loaded, cause: Cause, claim: Claim, since: float, cv: HeldCv | None) -> Handled:
         run = ApplicationRun(self.tools, started, cause, claim, cv)
         try:
             async with self.keeper.keep(claim.name, since), self.watcher.running(run):
@@ -117,6 +121,11 @@ def _outcome(application: Application) -> Handled:
 
 class Watcher(Protocol):
     """Who is told of the runs of a worker."""
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Around all that must not be cancelled as if it only waited: from before the start is appended, which may get
+        into the log all the same, to the end of its run.
+        """
 
     def running(self, run: ApplicationRun) -> AbstractAsyncContextManager[None]:
         """Around a run, from its start to its end."""

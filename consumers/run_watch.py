@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from consumers.application_run import ApplicationRun
@@ -19,24 +19,31 @@ logger = logging.getLogger(__name__)
 
 
 class RunWatch:
-    """A `processing.Watcher`. `tasks` are those that have started an application."""
+    """A `processing.Watcher`. `tasks` are those that start an application, or have started one."""
 
     def __init__(self, log: EventLog, queue: str) -> None:
         self._log, self._queue = log, queue
         self.tasks: set[asyncio.Task[object]] = set()
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        self.tasks.add(task)
+        try:
+            yield
+        finally:
+            self.tasks.discard(task)
+
     @asynccontextmanager
     async def running(self, run: ApplicationRun) -> AsyncIterator[None]:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None, "a coroutine runs in a task"
+        loop = asyncio.get_running_loop()
         begin, retries = loop.time(), run.loaded.application.retries_used
         started_at, starts = run.loaded.last_at, run.loaded.application.starts
-        self.tasks.add(task)
         with log_context(**run.loaded.told):
             try:
                 yield
             finally:
-                self.tasks.discard(task)
                 seconds = loop.time() - begin
                 metrics.QUEUE_MESSAGE_PROCESSING_DURATION_SECONDS.observe(seconds, queue_name=self._queue)
         application = run.loaded.application

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -122,6 +122,10 @@ class Workshop:
     async def __aexit__(self, *_: object) -> None:
         await self.late.finish(5)
         await self._opened.aclose()
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """As `processing.Watcher`."""
+        return nullcontext()
 
     @asynccontextmanager
     async def running(self, run: ApplicationRun) -> AsyncIterator[None]:

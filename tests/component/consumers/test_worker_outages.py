@@ -1,6 +1,8 @@
 """The worker when claims are taken, connections and stores are lost, and when it stops (contract messaging.md 3, 6)."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from consumers.processing import claim_name
 from domain.commands import ApplicationCommands
-from domain.ports import Claim
+from domain.ports import Append, Claim, EventLog
 from infra.cv_store import CvStore
 from infra.event_log import EventStore
 from infra.local_servers import free_port
@@ -69,6 +71,40 @@ async def test_a_connection_to_the_broker_that_is_lost_sends_nothing_twice(
     assert (await summary(sandbox))["deliveries"] == 6
     assert "could not be handled" not in caplog.text
     await queues.until_depth(queues.names.processing, 0)
+
+
+async def test_a_start_under_way_when_the_connection_is_lost_goes_on(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
+) -> None:
+    """It gets into the log all the same: nobody would work under its claim."""
+    log, begun = SlowStarts(event_store.log), asyncio.Event()
+    log.begun = begun.set
+    patient = settings.model_copy(update={"claim_seconds": 10})
+    async with proxy_of(queues) as proxy, working(replace(event_store, log=log), through(proxy, patient)):
+        id = await submit(commands)
+        async with asyncio.timeout(10):
+            await begun.wait()
+        cut(proxy)
+        assert await ended(commands, id) == ["success"]
+        assert (await names(event_store, id)).count("processing_started") == 1
+
+
+@dataclass
+class SlowStarts:
+    """The log, but for the answers to what takes a claim: they are late, and `begun` is told when they are due."""
+
+    log: EventLog
+    begun: Callable[[], object] = bool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.log, name)
+
+    async def append(self, append: Append) -> int:
+        position = await self.log.append(append)
+        if append.take is not None:
+            self.begun()
+            await asyncio.sleep(1)
+        return position
 
 
 async def test_messages_that_wait_do_not_pile_up_when_the_connection_is_lost(
