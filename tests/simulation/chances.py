@@ -60,6 +60,15 @@ class Chances:
         ]
         return sorted(drawn, key=lambda fault: fault.at)
 
+    def clock_step(self) -> tuple[float, float] | None:
+        """When the log's clock is set, and by how many seconds: leases run out for others before they do for who holds
+        them, or later. Drawn apart, so that the other draws of a seed are those that it always had.
+        """
+        random = Random(f"clock {self.seed}")
+        if random.random() < 0.75:
+            return None
+        return random.uniform(0, self.until), random.choice((-2.0, 2.0, 4.0, 8.0))
+
     def happens(self, times: float = 1.0) -> bool:
         """Whether a single call goes wrong."""
         return self.storm and self.level > 0.0 and self.random.random() < self.level * times

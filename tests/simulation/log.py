@@ -42,6 +42,7 @@ class LogServer:
     away: bool = False
     deaf: bool = False  # wake-ups are lost
     locked: bool = False  # by a commit that was lost on its way
+    ahead: float = 0.0  # seconds, its clock before those of the processes
     head: int = 0
     committed: Callable[[Sequence[str]], None] = lambda statements: None
     heads: list["SimHead"] = field(default_factory=list)
@@ -61,7 +62,7 @@ class LogServer:
         return self.connection.execute(sql, params).fetchall()
 
     def now(self) -> float:
-        return EPOCH + self.loop.time()
+        return EPOCH + self.loop.time() + self.ahead
 
     def has_committed(self, statements: Sequence[str]) -> None:
         [[head]] = self.rows("SELECT MAX(position) FROM stored_events")

@@ -33,8 +33,8 @@ BUGS = (
     Bug(
         "a message is acknowledged before what follows is in the log",
         "consumers.worker",
-        "            while not await self._done(delivery):",
-        "            await consumer.acknowledge(delivery)\n            while not await self._done(delivery):",
+        "            while not await self._done(delivery, work):",
+        "            await consumer.acknowledge(delivery)\n            while not await self._done(delivery, work):",
         seeds=50,
     ),
     Bug(
@@ -111,8 +111,8 @@ BUGS = (
     Bug(
         "a conflict gives a worker the newest start",
         "domain.commands",
-        "                loaded = replace(again, start=loaded.start)",
-        "                loaded = again",
+        "        return replace(again, start=loaded.start)",
+        "        return again",
         tests=("tests/unit/test_commands_under_rivals.py",),
     ),
     Bug(

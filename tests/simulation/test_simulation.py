@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.planted import BUGS
+
 ROOT = Path(__file__).parents[2]
 SEEDS = 20  # `.ci/run` runs 1,000, and whoever wants to know 100,000
 
@@ -25,6 +27,13 @@ def test_no_promise_is_broken() -> None:
     code, told = simulated("--seeds", str(SEEDS))
     assert (code, "seed " in told) == (0, False), told
     assert re.search(rf"^{SEEDS} seeds, \d\d+ applications, [\d,]{{5,}} steps in \d+ s: 0 broke", told, re.MULTILINE)
+
+
+def test_each_planted_bug_fits_the_code() -> None:
+    """`make test` looks whether each is found, which takes minutes."""
+    for bug in BUGS:
+        code = ROOT.joinpath(*bug.module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        assert code.count(bug.old) == 1, bug.name
 
 
 def test_a_seed_replays_exactly() -> None:

@@ -103,6 +103,8 @@ class World:
             self._start(name)
         users = [User(n, self._ask, self.chances, self.answered) for n in range(self.chances.random.choice((1, 2, 4)))]
         acting = [asyncio.create_task(user.act()) for user in users]
+        if step := self.chances.clock_step():
+            self._after(step[0], lambda: self._set_clock(step[1]))
         for fault in self.chances.faults():
             await self._until(fault.at)
             await self._strike(fault)
@@ -175,6 +177,10 @@ class World:
             case _:
                 self.log.deaf = True
                 self._after(fault.seconds, lambda: setattr(self.log, "deaf", False))
+
+    def _set_clock(self, seconds: float) -> None:
+        self.tell(f"-- the log's clock is set by {seconds} s")
+        self.log.ahead += seconds
 
     def _after(self, seconds: float, work: Callable[[], object]) -> None:
         self.loop.call_later(seconds, work, context=OUTSIDE)
