@@ -78,7 +78,9 @@ class BringUp:
                         self._line(place.engine.name, str(place))
                     else:
                         starts.create_task(self._start_server(place, started))
-        except* LocalServerError as errors:
+        except ExceptionGroup as errors:  # by `except*`, Python before 3.11.4 would raise it in a group again
+            if errors.subgroup(lambda error: not isinstance(error, LocalServerError | ExceptionGroup)):
+                raise
             raise CommandFailed("; ".join(str(error) for error in errors.exceptions)) from None
         return started
 

@@ -68,7 +68,7 @@ async def _follow_all(client: DemoClient, of_all: Sequence[Sample], terminal: Te
                 following.create_task(_follow(client, [sample for sample in of_all if sample.user == user], terminal))
                 for user in users
             ]
-    except* CommandFailed as errors:
+    except ExceptionGroup as errors:  # by `except*`, Python before 3.11.4 would raise it in a group again
         raise first_cause(errors) from None
     return [followed for task in tasks for followed in task.result()]
 
