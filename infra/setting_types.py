@@ -201,7 +201,7 @@ def _postgresql(address: SplitResult, value: str) -> str:
         raise ValueError(f"names no database: postgresql://user:password@host:port/database ({ESCAPED})")
     try:
         words = conninfo_to_dict(value)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         raise ValueError(f"has what PostgreSQL's client does not take: an option, or a % ({ESCAPED})") from None
     ports = [port for port in str(words.get("port") or "").split(",") if port]
     if not all(port.isascii() and port.isdigit() and 0 < int(port) < 65536 for port in ports):

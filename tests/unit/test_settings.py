@@ -346,6 +346,10 @@ def test_no_secret_is_told_by_what_the_libraries_say(monkeypatch: pytest.MonkeyP
     assert "s3cret" not in refusal(monkeypatch, **{name: text.format(SECRET)})
 
 
+def test_no_byte_of_a_password_that_is_no_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "e9" not in refusal(monkeypatch, EVENT_STORE="postgresql://u:p%e9@h/db")
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
