@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-RESTING_LIMIT_SECONDS = 15 * 60.0  # a job that has waited so long for its portal fails (contract portals.md 2)
+RESTING_LIMIT_SECONDS = 15 * 60.0  # a job that waited so long for its portal (contract portals.md 2) or the log fails
 
 
 @dataclass(frozen=True, slots=True)
