@@ -15,10 +15,10 @@ from domain.ports import Append, Claim
 from domain.retry import RetryPolicy
 from infra.clock import SystemClock
 from infra.event_log import EventStore, open_event_log
-from infra.local_servers import free_port
 from tests.api import NOWHERE, Answer, User, token_of
 from tests.builders import ApplicationStory
 from tests.end_to_end.service import Service, until
+from tests.ports import free_ports
 
 FIRST, SECOND = "api", "api-2"
 CAUSE = Cause("worker:of-the-tests")
@@ -104,7 +104,8 @@ async def running_replicas(folder: Path, *, mongodb: str, database: str, event_s
     service = Service.on(
         folder, mongodb=mongodb, database=database, rabbitmq=NOWHERE["rabbitmq_url"], event_store=event_store
     )
-    ports = {FIRST: int(service.settings["PORT"]), SECOND: free_port()}
+    [second] = free_ports(1)
+    ports = {FIRST: int(service.settings["PORT"]), SECOND: second}
     async with (
         open_event_log(event_store) as opened,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)) as http,

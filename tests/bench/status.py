@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from infra.local_servers import free_port
 from tests.bench.http_load import Orders, Seen, get, in_own_process
 from tests.bench.report import Row
 from tests.bench.servers import Servers
 from tests.bench.submit import service
 from tests.end_to_end.service import Client, token, until
+from tests.ports import free_ports
 
 USERS, COUNT, WARM_UP, CONNECTIONS = 200, 40_000, 4_000, 64
 ONE_JOB = "Baker"
@@ -42,7 +42,7 @@ async def with_limits(on: Servers) -> Sequence[Row]:
 async def _submitted(on: Servers) -> AsyncIterator[tuple[Client, str, Paths]]:
     """An API without limits, the address of another with them, and an application of each user in the read models."""
     async with service(on, on.fresh_sqlite(), "api", "projector") as (made, client):
-        limited = str(free_port())
+        [limited] = map(str, free_ports(1))
         await made.start("api-limited", PORT=limited, RATE_LIMIT_ENABLED="true")
         paths: Paths = {}
         for number in range(USERS):

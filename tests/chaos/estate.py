@@ -16,10 +16,11 @@ import aiohttp
 import psycopg
 from psycopg import sql
 
-from infra.local_servers import Running, free_port, start_mongodb, start_postgresql, start_rabbitmq
+from infra.local_servers import Running, start_mongodb, start_postgresql, start_rabbitmq
 from tests.chaos.facts import Outage
 from tests.chaos.plan import ROLES, Fault, Harm
 from tests.end_to_end.service import Service, until
+from tests.ports import free_ports
 from tests.tcp_proxy import TcpProxy, Weather
 
 STARTS: Mapping[str, Callable[..., Awaitable[Running]]] = {
@@ -209,7 +210,7 @@ async def estate(servers: Servers, store: str, *, stormy: bool = False, **settin
     event_store = await asyncio.to_thread(servers.fresh_event_store, store, folder)
     async with AsyncExitStack() as stack:
         proxies = {name: TcpProxy("127.0.0.1", port_of(server.url)) for name, server in servers.running.items()}
-        sandbox = free_port()
+        sandbox, second = free_ports(2)
         proxies["sandbox"] = TcpProxy("127.0.0.1", sandbox)
         for proxy in proxies.values():
             await stack.enter_async_context(proxy)
@@ -230,7 +231,7 @@ async def estate(servers: Servers, store: str, *, stormy: bool = False, **settin
             PROJECTOR_METRICS_PORT="0",
             **settings,
         )
-        ports = {"api": int(service.settings["PORT"]), "api-2": free_port()}
+        ports = {"api": int(service.settings["PORT"]), "api-2": second}
         on = Estate(servers, service, event_store, database, proxies, ports)
         stack.push_async_callback(service.end)
         await asyncio.gather(*(on.start(role) for role in ROLES))

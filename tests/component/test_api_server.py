@@ -18,6 +18,7 @@ from infra.mongo import MongoNotReplicaSet
 from infra.role_server import CannotListen
 from infra.settings import Settings
 from tests.api import Answer, User, answers, running_api, serving, settings_for, token_of, until
+from tests.ports import free_ports
 from tests.standalone_mongodb import standalone_mongodb
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="jobs"\r\n\r\n{"jobs": [{}]}\r\n--b--\r\n'
@@ -194,10 +195,10 @@ async def _all_are_in_the_log(settings: Settings, answered: list[str]) -> None:
 
 
 async def test_a_standalone_mongodb_stops_the_start(sqlite_url: str, mongodb_server: Running, tmp_path: Path) -> None:
-    port = free_port()
+    port, own = free_ports(2)
     async with standalone_mongodb(mongodb_server, tmp_path, port):
         await until(lambda: _accepts(port), "mongod listens")
-        settings = settings_for(sqlite_url, f"mongodb://127.0.0.1:{port}", "x", port=free_port())
+        settings = settings_for(sqlite_url, f"mongodb://127.0.0.1:{port}", "x", port=own)
         with pytest.raises(MongoNotReplicaSet, match="replSet"):
             await serve(settings, asyncio.Event())
 

@@ -16,6 +16,7 @@ from api.cli.ending import CommandFailed
 from infra.local_servers import Running, free_port
 from infra.settings import Settings
 from tests.evidence import SIGNING_KEY
+from tests.ports import free_ports
 from tests.standalone_mongodb import standalone_mongodb
 from tests.tcp_proxy import TcpProxy
 
@@ -109,8 +110,8 @@ async def test_an_address_of_mongodb_that_its_client_refuses_is_told(role: str, 
 async def test_a_standalone_mongodb_stops_every_role(
     sqlite_url: str, rabbitmq_url: str, mongodb_server: Running, tmp_path: Path
 ) -> None:
-    port = free_port()
-    settings = Settings(event_store=sqlite_url, mongodb=at(port), rabbitmq_url=rabbitmq_url, port=free_port(), **QUIET)
+    port, own = free_ports(2)
+    settings = Settings(event_store=sqlite_url, mongodb=at(port), rabbitmq_url=rabbitmq_url, port=own, **QUIET)
     async with standalone_mongodb(mongodb_server, tmp_path, port):
         await _until_it_listens(port)
         for role in WITH_A_LOG.values():
@@ -141,7 +142,7 @@ async def test_a_relay_goes_on_without_mongodb_until_a_standalone_one_comes(
 async def test_an_event_store_that_is_away_is_waited_for_alive_and_not_ready(
     postgresql_server: Running, postgresql_url: str, rabbitmq_url: str
 ) -> None:
-    health, later = free_port(), free_port()
+    health, later = free_ports(2)
     parts = urlsplit(postgresql_url)
     at_the_proxy = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{later}"))
     settings = Settings(event_store=at_the_proxy, rabbitmq_url=rabbitmq_url, relay_metrics_port=health)

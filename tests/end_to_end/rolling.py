@@ -11,8 +11,8 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.local_servers import free_port
 from tests.end_to_end.service import Client, Service, until
+from tests.ports import free_ports
 
 PORT_OF = {
     "api": "PORT",
@@ -36,7 +36,9 @@ class Replicas:
     async def start(self, name: str, code: Path | None = None) -> None:
         """Returns once it is ready."""
         role = name.partition("-")[0]
-        port = self.ports.setdefault(name, free_port())
+        if name not in self.ports:
+            [self.ports[name]] = free_ports(1)
+        port = self.ports[name]
         await self.service.start(name, code=code, **{PORT_OF[role]: str(port)})
         await until(lambda: self._is_ready(port), f"{name} is ready:\n{self.service.log(name)}", READY_SECONDS)
 

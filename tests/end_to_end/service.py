@@ -15,7 +15,7 @@ import aiohttp
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from infra.local_servers import free_port
+from tests.ports import free_ports
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 ROLES = {"api": "serve", "projector": "project", "relay": "relay", "worker": "work", "sandbox": "sandbox"}
@@ -48,7 +48,7 @@ class Service:
     @classmethod
     def on(cls, folder: Path, *, mongodb: str, database: str, rabbitmq: str, event_store: str, **more: str) -> Self:
         """Settings for these servers; queue names are of this database alone."""
-        api, sandbox, *metrics = (str(free_port()) for _ in range(5))
+        api, sandbox, *metrics = map(str, free_ports(5))
         names = ("WORKER_METRICS_PORT", "RELAY_METRICS_PORT", "PROJECTOR_METRICS_PORT")
         return cls(
             folder,

@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 from uuid import uuid4
 
-from infra.local_servers import free_port
 from tests.end_to_end.service import Client, Service, token, until
+from tests.ports import free_ports
 
 LIMIT = 30
 
@@ -21,7 +21,7 @@ async def test_a_limit_holds_over_two_processes_and_their_death(tmp_path: Path, 
         RATE_LIMIT_ENABLED="true",
         RATE_LIMIT_REQUESTS=f"{LIMIT}/hour",
     )
-    port = str(free_port())
+    [port] = map(str, free_ports(1))
     async with service.running("api") as one, Client(f"http://127.0.0.1:{port}", "") as other:
         await service.start("api-2", PORT=port)
         await until(other.alive, "the second API is alive")

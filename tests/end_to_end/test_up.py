@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from infra.local_servers import free_port, temporary_folder
+from infra.local_servers import temporary_folder
 from tests.end_to_end.service import until
 from tests.pdfs import MARY, a_pdf
+from tests.ports import free_ports
 
 READY_SECONDS = 30.0  # promised, once all is installed
 DEMO_SECONDS = 30.0
@@ -132,7 +133,7 @@ def folder() -> Any:
 
 @pytest.fixture
 def ports() -> dict[str, str]:
-    return {name: str(free_port()) for name in PORTS}
+    return dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
 
 
 @pytest.mark.timeout(180)
