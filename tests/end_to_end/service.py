@@ -124,6 +124,11 @@ class Service:
         file = self._log_file(role)
         return "\n".join(file.read_text(errors="replace").splitlines()[-30:]) if file.exists() else ""
 
+    def logged(self, role: str) -> list[dict[str, Any]]:
+        """All that a role has logged so far. It may be in the midst of a line; what else it prints is no JSON."""
+        lines = self._log_file(role).read_text(errors="replace").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
     def _log_file(self, role: str) -> Path:
         return self.folder / f"{role}.log"
 

@@ -231,19 +231,19 @@ async def test_what_changes_while_a_batch_is_first_read_is_not_missed(
 
 async def test_nothing_is_missed_while_the_api_is_away(console_service: Service, ada: Person, program: Client) -> None:
     await with_worker(console_service)
-    await program.submit("Cook [slow:3]")
     await ada.signs_in()
     await ada.is_live()
+    id = await program.submit("Cook [slow:12]")
     badge = ada.page.locator(".row .badge")
     await expect(badge).to_have_text("Processing")
     await console_service.kill("api")
     await expect(ada.page.locator("#connection")).to_contain_text("Reconnecting")
 
-    async def delivered() -> bool:
-        taken: int = (await program.portal("/summary", user_id=ada.user))["taken"]
-        return taken > 0
+    async def ended() -> bool:
+        wanted = ("application.success", id)
+        return wanted in [(line["event_type"], line.get("application_id")) for line in console_service.logged("worker")]
 
-    await until(delivered, "the portal has it")
+    await until(ended, "the worker has ended it")
     await console_service.start("api")
     await expect(badge).to_have_text("Success")
     await ada.is_live()

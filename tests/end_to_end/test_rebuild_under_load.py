@@ -19,9 +19,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from infra.local_servers import free_port
 from tests.bench.projection import EVENTS_EACH, fill
 from tests.end_to_end.service import Client, Service, token, until
+from tests.ports import free_ports
 
 EVENTS = int(os.environ.get("REBUILD_EVENTS", "3000"))
 RATE = float(os.environ.get("REBUILD_RATE", "20"))
@@ -81,6 +81,7 @@ class Submitter:
     submitted: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
+    connected: asyncio.Event = field(default_factory=asyncio.Event)  # what is submitted earlier may not be told
 
     async def submit(self) -> None:
         began = asyncio.get_running_loop().time()
@@ -98,7 +99,9 @@ class Submitter:
         async with self.client.http.get(f"{self.client.url}/stream/status", headers=headers, timeout=forever) as stream:
             async for line in stream.content:
                 name, _, value = line.decode().rstrip("\n").partition(": ")
-                if name == "id":
+                if (name, value) == ("event", "connected"):
+                    self.connected.set()
+                elif name == "id":
                     self.ids.append(int(value))
                 elif name == "data" and "application_id" in value:
                     self.told.append(json.loads(value)["application_id"])
@@ -145,7 +148,7 @@ async def under_load(
     url = f"sqlite:///{folder}/events.db"
     await fill(url, EVENTS // EVENTS_EACH)
     service = Service.on(folder, mongodb=mongodb, database=database, rabbitmq=rabbitmq, event_store=url)
-    second = str(free_port())
+    [second] = map(str, free_ports(1))
     await service.start("projector")
     try:
         async with service.running("api") as client, aiohttp.ClientSession() as http:
@@ -155,8 +158,10 @@ async def under_load(
             async with other:
                 await until(other.ready, f"the second API process is ready:\n{service.log('api-2')}")
             reader, submitter = Reader([client.url, other.url], http), Submitter(client)
-            tasks = [asyncio.create_task(each()) for each in (submitter.follow, reader.run, submitter.submit)]
+            tasks = [asyncio.create_task(each()) for each in (submitter.follow, reader.run)]
             try:
+                await asyncio.wait_for(submitter.connected.wait(), 30)
+                tasks.append(asyncio.create_task(submitter.submit()))
                 yield Operator(service), reader, submitter
                 tasks.pop().cancel()
                 await until(submitter.all_told, f"all is told: {len(submitter.told)} of {len(submitter.submitted)}")

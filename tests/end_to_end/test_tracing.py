@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from infra.local_servers import free_port
 from infra.tracing_sdk import SEND_SECONDS
 from tests.end_to_end.service import Client, Service, TookTooLong, until
 from tests.otlp_receiver import Receiver, Seen, receiving
+from tests.ports import free_ports
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ANOTHER = "00-80e1afed08e019fc1110464cfa66635c-7a085853722dc6d2-01"
@@ -164,7 +164,7 @@ async def test_one_trace_leads_from_the_request_over_a_retry_to_what_can_be_read
             then_it_is_linked_with_what_served_it(receiver, projected, "project")
     assert trace.below(request, "project")
     then_nothing_private_is_told(receiver, client)
-    then_logs_tell_the_trace(service, trace)
+    await logs_tell_the_trace(service, trace)
 
 
 def then_nothing_private_is_told(receiver: Receiver, client: Client) -> None:
@@ -173,10 +173,15 @@ def then_nothing_private_is_told(receiver: Receiver, client: Client) -> None:
         assert private not in told
 
 
-def then_logs_tell_the_trace(service: Service, trace: Trace) -> None:
+async def logs_tell_the_trace(service: Service, trace: Trace) -> None:
+    """Waits for it: a role may log what it has done after others have seen it done."""
     for role, event_type in (("api", "http_request"), ("worker", "application.success")):
-        lines = [json.loads(line) for line in service.log(role).splitlines()]
-        assert [line for line in lines if line["event_type"] == event_type and line.get("trace_id") == trace.id], role
+        wanted = (event_type, trace.id)
+
+        async def told(role: str = role, wanted: tuple[str, str] = wanted) -> bool:
+            return wanted in [(line["event_type"], line.get("trace_id")) for line in service.logged(role)]
+
+        await until(told, f"{role} logs {wanted}")
 
 
 async def test_a_batch_is_one_trace_and_a_retry_by_hand_is_one_of_its_own(
@@ -207,7 +212,7 @@ async def test_what_is_not_kept_makes_no_spans_and_still_has_its_ids(service: Se
     async with service.running() as client:
         answer = await post(client, "/applications", jobs=json.dumps(jobs("Baker")))
         await client.all_ended([answer["application_id"]])
-        then_logs_tell_the_trace(service, Trace(receiver))
+        await logs_tell_the_trace(service, Trace(receiver))
     assert receiver.spans == []
 
 
@@ -258,7 +263,7 @@ async def seconds_of(submission: Awaitable[str]) -> float:
 
 
 async def test_a_receiver_that_comes_late_is_found(traced_to: Callable[[str, str], Service], sqlite_url: str) -> None:
-    port = free_port()
+    [port] = free_ports(1)
     service = traced_to(sqlite_url, f"http://127.0.0.1:{port}")
     async with service.running("api", "projector") as client:
         await client.submit("Baker")
