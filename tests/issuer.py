@@ -41,7 +41,7 @@ class Issuer:
     """`keys`: private keys, or JWKs as they are. `said`: what its configuration says besides, or instead.
 
     `answers`: by path, a body, or a status and a body, instead of what it would answer; or where it sends the caller.
-    `slow`: seconds before each answer.
+    `slow`: seconds before each answer. `gate`: nobody is answered before it is set.
     """
 
     port: int = field(default_factory=free_port)
@@ -49,6 +49,7 @@ class Issuer:
     said: dict[str, Any] = field(default_factory=dict)
     answers: dict[str, bytes | tuple[int, bytes] | str] = field(default_factory=dict)
     slow: float = 0.0
+    gate: asyncio.Event | None = None
     asked: list[str] = field(default_factory=list)  # paths
     _runner: web.AppRunner | None = None
 
@@ -98,6 +99,8 @@ class Issuer:
         path = request.rel_url.raw_path
         self.asked.append(path)
         await asyncio.sleep(self.slow)
+        if self.gate is not None:
+            await self.gate.wait()
         match self.answers.get(path):
             case None:
                 documents = {CONFIGURATION: self._configuration(), KEYS: self._key_set()}

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from tests.api import until
 from tests.issuer import CONFIGURATION, KEYS, Issuer, ec_key, issuing, key_set, published, rsa_key
 from tests.portal_servers import served
 
-QUICK = Pace(refresh=0.05, pause=0.2, oldest=3600, fetch=0.5, wait=0.3, retry=0.02, longest_retry=0.05)
-SELDOM = Pace(refresh=3600, pause=0.2, oldest=3600, fetch=0.5, wait=0.3, retry=0.02, longest_retry=0.05)
-NEVER = Pace(refresh=3600, pause=3600, oldest=3600, fetch=0.5, wait=0.3, retry=3600, longest_retry=3600)
+SELDOM = Pace(refresh=3600, pause=3600, oldest=3600, fetch=10, wait=10, retry=0.02, longest_retry=0.05)
+QUICK = replace(SELDOM, refresh=0.05)
+NEVER = replace(SELDOM, retry=3600, longest_retry=3600)
 
 
 @asynccontextmanager
@@ -78,6 +79,11 @@ async def test_however_many_ask_the_issuer_is_asked_once_in_a_while() -> None:
             await asyncio.gather(*(keys.ask_again() for _ in range(100)))
         assert issuer.fetches == 2
 
+
+async def test_after_a_pause_the_issuer_is_asked_once_more() -> None:
+    async with issuing() as issuer, kept(issuer, replace(SELDOM, pause=0.05)) as keys:
+        await come_to(keys, "rsa-1", "ec-1")
+
         async def asked_once_more() -> bool:
             await keys.ask_again()
             return issuer.fetches == 3
@@ -86,13 +92,17 @@ async def test_however_many_ask_the_issuer_is_asked_once_in_a_while() -> None:
 
 
 async def test_who_comes_while_the_issuer_is_being_asked_waits_with_the_others() -> None:
-    async with issuing(slow=0.1) as issuer, kept(issuer) as keys:
+    gate = asyncio.Event()
+    async with issuing(gate=gate) as issuer, kept(issuer) as keys:
 
         async def asked() -> bool:
             return issuer.fetches == 1
 
         await until(asked, "the issuer is being asked")
-        await asyncio.gather(*(keys.ask_again() for _ in range(10)))
+        asking = [asyncio.create_task(keys.ask_again()) for _ in range(10)]
+        await asyncio.sleep(0)  # they have asked
+        gate.set()
+        await asyncio.gather(*asking)
         assert (names(keys), issuer.fetches) == (["rsa-1", "ec-1"], 1)
 
 
@@ -120,7 +130,7 @@ async def test_while_the_issuer_is_away_the_keys_of_before_are_used_and_who_asks
 
 
 async def test_keys_that_nobody_could_confirm_for_too_long_are_given_up_until_somebody_can() -> None:
-    pace = Pace(refresh=0.02, pause=0.2, oldest=0.4, fetch=0.5, wait=0.3, retry=0.02, longest_retry=0.05)
+    pace = replace(SELDOM, refresh=0.02, oldest=2)
     async with issuing() as issuer, kept(issuer, pace) as keys:
         await come_to(keys, "rsa-1", "ec-1")
         await issuer.stop()
@@ -134,16 +144,16 @@ async def test_keys_that_nobody_could_confirm_for_too_long_are_given_up_until_so
 
 
 async def test_nobody_waits_long_for_a_slow_issuer_but_its_answer_counts() -> None:
-    pace = Pace(refresh=3600, pause=3600, oldest=3600, fetch=5, wait=0.05, retry=3600, longest_retry=3600)
-    async with issuing(slow=0.2) as issuer, kept(issuer, pace) as keys:
+    gate = asyncio.Event()
+    async with issuing(gate=gate) as issuer, kept(issuer, replace(NEVER, fetch=60, wait=0.05)) as keys:
         with pytest.raises(IssuerUnavailable):
             await keys.ask_again()
+        gate.set()
         await come_to(keys, "rsa-1", "ec-1")
 
 
 async def test_an_issuer_that_does_not_answer_in_time_is_away() -> None:
-    pace = Pace(refresh=3600, pause=3600, oldest=3600, fetch=0.1, wait=3, retry=3600, longest_retry=3600)
-    async with issuing(slow=0.2) as issuer, kept(issuer, pace) as keys:
+    async with issuing(gate=asyncio.Event()) as issuer, kept(issuer, replace(NEVER, fetch=0.1, wait=60)) as keys:
         with pytest.raises(IssuerUnavailable):
             await keys.ask_again()
         assert keys.current is None
@@ -199,7 +209,7 @@ async def test_redirects_are_not_followed(path: str) -> None:
                 assert (keys.current, other.asked) == (None, [])
 
 
-async def test_an_answer_without_an_end_is_cut_off() -> None:
+async def test_an_answer_without_an_end_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -210,6 +220,8 @@ async def test_an_answer_without_an_end_is_cut_off() -> None:
     async with served(endless) as port, kept(Issuer(port=port), NEVER) as keys:
         with pytest.raises(IssuerUnavailable):
             await keys.ask_again()
+    [told] = caplog.records
+    assert "is longer than" in told.error  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
