@@ -6,6 +6,7 @@ import pytest
 
 from api.health import MONGODB, RABBITMQ, Health
 from domain.errors import StoreTimeout
+from tests.virtual_time import in_virtual_time
 
 SECONDS = 0.2
 
@@ -30,13 +31,14 @@ async def broken() -> None:
     raise RuntimeError("mongodb://secret-host:27017")
 
 
+@in_virtual_time
 async def test_checks_run_side_by_side_and_each_ends() -> None:
     health = Health({MONGODB: silent, RABBITMQ: silent, "event_store": silent}, silent, has_keys, SECONDS)
     began = asyncio.get_running_loop().time()
     assert [one.problem for one in await health.dependencies()] == ["did not answer in time"] * 3
     ready, told = await health.readiness()
     assert (ready, set(told.values())) == (False, {"not_ready"})
-    assert asyncio.get_running_loop().time() - began < 2 * SECONDS + 0.15
+    assert asyncio.get_running_loop().time() - began == pytest.approx(2 * SECONDS)
 
 
 @pytest.mark.parametrize(
