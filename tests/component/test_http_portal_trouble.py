@@ -117,8 +117,8 @@ async def test_no_answer_in_time_is_unknown_and_ends_at_the_limit() -> None:
         await asyncio.Event().wait()
 
     began = time.monotonic()
-    assert await outcome_of(silent, timeout=0.3) == Unknown("no answer within 0.3 s", "TimeoutError")
-    assert time.monotonic() - began < 1
+    assert await outcome_of(silent, timeout=1.0) == Unknown("no answer within 1 s", "TimeoutError")
+    assert 1 <= time.monotonic() - began < 20
 
 
 async def test_an_answer_that_trickles_ends_at_the_limit() -> None:
@@ -129,7 +129,7 @@ async def test_an_answer_that_trickles_ends_at_the_limit() -> None:
             writer.write(b"x")
             await asyncio.sleep(0.01)
 
-    assert await outcome_of(trickle, timeout=0.3) == Unknown("no answer within 0.3 s", "TimeoutError")
+    assert await outcome_of(trickle, timeout=1.0) == Unknown("no answer within 1 s", "TimeoutError")
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ async def test_the_role_follows_a_real_log_and_ends_when_told(
             head = await append(store.log, story)
         await until(lambda: reached(mongo, head))
         stop.set()
-        await asyncio.wait_for(running, 2)
+        await asyncio.wait_for(running, 10)
         recorded = await store.log.read(0, 1000)
     for model in READ_MODELS:
         assert await documents(mongo, model.NAME) == folded(model, recorded)

@@ -64,6 +64,7 @@ async def test_work_that_was_purged_from_the_queue_comes_back_once(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, mongo: Mongo, queues: Queues
 ) -> None:
     work = queues.names.processing
+    settings = settings.model_copy(update={"stuck_after_seconds": 5})  # then it comes again
     async with projecting(event_store, mongo, settings), relaying(event_store, settings):
         submitted = await commands.submit("ada", (a_job(),), None, None, CAUSE)
         await queues.until_depth(work, 1)

@@ -108,8 +108,8 @@ async def test_a_delayed_retry_is_published_when_it_is_due_and_not_before(
         [first] = await queues.take(queues.names.processing, 1)
         assert content(first)["version"] == 1
         [second] = await queues.take(queues.names.processing, 1)
+        assert timedelta(0) <= SystemClock().now() - due_at < timedelta(seconds=10)
     assert content(second)["version"] == 5
-    assert timedelta(0) <= SystemClock().now() - due_at < timedelta(seconds=1)
     assert await rows(event_store) == 0
 
 
