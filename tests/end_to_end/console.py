@@ -30,6 +30,7 @@ class Person:
     claims: dict[str, Any] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)  # requests to anywhere but the service
+    _asked_for: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.page.on("console", self._hear)
@@ -37,7 +38,7 @@ class Person:
         self.page.on("request", self._see)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        if message.type in {"error", "warning"} and not any(one in message.text for one in self._asked_for):
             self.troubles.append(message.text)
 
     def _see(self, request: Request) -> None:
@@ -47,6 +48,10 @@ class Person:
     def expected(self, *troubles: str) -> None:
         """Of what went wrong until now this was asked for: the browser tells of each answer that is no 2xx."""
         self.troubles[:] = [text for text in self.troubles if not any(one in text for one in troubles)]
+
+    def expects(self, *troubles: str) -> None:
+        """As `expected`, for all that goes wrong from now on: of what is under way it may be told at any time."""
+        self._asked_for = troubles
 
     async def opens(self, address: str = "") -> None:
         await self.page.goto(f"{self.url}/console/{address}")
@@ -108,8 +113,8 @@ async def at_console(browser: Browser, service: Service, user: str, **claims: An
         person = Person(await context.new_page(), service.url, user, claims)
         await person.opens()
         yield person
-        assert person.elsewhere == []
-        assert person.troubles == []
+        assert person.elsewhere == [], person.elsewhere
+        assert person.troubles == [], person.troubles
     finally:
         await context.close()
 

@@ -236,6 +236,7 @@ async def test_nothing_is_missed_while_the_api_is_away(console_service: Service,
     id = await program.submit("Cook [slow:12]")
     badge = ada.page.locator(".row .badge")
     await expect(badge).to_have_text("Processing")
+    ada.expects("ERR_", "404", "503")
     await console_service.kill("api")
     await expect(ada.page.locator("#connection")).to_contain_text("Reconnecting")
 
@@ -247,7 +248,6 @@ async def test_nothing_is_missed_while_the_api_is_away(console_service: Service,
     await console_service.start("api")
     await expect(badge).to_have_text("Success")
     await ada.is_live()
-    ada.expected("ERR_", "404", "503")
 
 
 async def test_without_a_stream_the_page_says_so_and_reads_again(
