@@ -92,7 +92,7 @@ BUGS = (
         "infra.group_commit",
         "if waiting.take is None or leases.take(session, waiting.take):",
         "if True:",
-        seeds=1_000,
+        tests=("tests/contract/test_event_log.py",),
     ),
     Bug(
         "a commit of unknown outcome counts as done",
