@@ -106,15 +106,13 @@ class ApplicationRun:
         """After the claim was lost, perhaps only because the log is slow: in the background, and without a claim.
 
         Neither costs an attempt. What was not sent has no unknown outcome, and a start under which nothing could be
-        done counts for no dead worker. Nothing follows once there is a later start. It ends, as with a portal that
-        rests: whoever always loses his claim, as a document writer that blocks the event loop does, never comes to it.
+        done counts for no dead worker. Nothing follows once there is a later start. As with a portal that rests, this
+        ends after a while: where a document writer blocks the event loop, each start loses its claim.
         """
         loaded, jobs = self.loaded, self.loaded.application.open_jobs
         wait = self._tools.store_backoff.seconds()
         left = [
-            Unfinished(p, CLAIM_LOST, CLAIM_LOST_ERROR, counted=False, wait=wait, rests=True)
-            for p, _ in jobs
-            if p not in self._maybe_taken
+            given_back(p, CLAIM_LOST, CLAIM_LOST_ERROR, wait, rests=True) for p, _ in jobs if p not in self._maybe_taken
         ]
         if left:
             self._tools.late.record(lambda: self._tools.commands.pause(loaded, self._cause, left, None))
@@ -140,7 +138,7 @@ class ApplicationRun:
             return broken_off(position, portal.delivery, sent=call.sent)
         except PortalResting as resting:
             wait = max(resting.seconds, self._tools.commands.policy.base_delay)
-            return Unfinished(position, str(resting), "PortalResting", False, wait, rests=True)
+            return given_back(position, str(resting), "PortalResting", wait, rests=True)
         except AttemptRefused:
             await self._insist(self._tools.commands.reload)
             return None

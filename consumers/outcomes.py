@@ -35,6 +35,6 @@ def broken_off(position: int, delivery: Delivery, *, sent: bool) -> Result:
     return given_back(position, STOPPED, STOPPED_ERROR)
 
 
-def given_back(position: int, reason: str, error_type: str, wait: float = 0.0) -> Unfinished:
+def given_back(position: int, reason: str, error_type: str, wait: float = 0.0, *, rests: bool = False) -> Unfinished:
     """Nothing was sent, or it may be sent again under its key: this costs no attempt."""
-    return Unfinished(position, reason, error_type, counted=False, wait=wait)
+    return Unfinished(position, reason, error_type, counted=False, wait=wait, rests=rests)

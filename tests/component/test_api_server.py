@@ -197,17 +197,6 @@ async def _all_are_in_the_log(settings: Settings, answered: list[str]) -> None:
 async def test_a_standalone_mongodb_stops_the_start(sqlite_url: str, mongodb_server: Running, tmp_path: Path) -> None:
     port, own = free_ports(2)
     async with standalone_mongodb(mongodb_server, tmp_path, port):
-        await until(lambda: _accepts(port), "mongod listens")
         settings = settings_for(sqlite_url, f"mongodb://127.0.0.1:{port}", "x", port=own)
         with pytest.raises(MongoNotReplicaSet, match="replSet"):
             await serve(settings, asyncio.Event())
-
-
-async def _accepts(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True

@@ -113,7 +113,6 @@ async def test_a_standalone_mongodb_stops_every_role(
     port, own = free_ports(2)
     settings = Settings(event_store=sqlite_url, mongodb=at(port), rabbitmq_url=rabbitmq_url, port=own, **QUIET)
     async with standalone_mongodb(mongodb_server, tmp_path, port):
-        await _until_it_listens(port)
         for role in WITH_A_LOG.values():
             assert "--replSet" in await refusal(role, settings)
 
@@ -177,16 +176,6 @@ async def test_a_role_that_waits_for_its_event_store_ends_when_it_is_told_to(
 
 def at(port: int) -> str:
     return f"mongodb://127.0.0.1:{port}/"
-
-
-async def _until_it_listens(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return await writer.wait_closed()
-            await asyncio.sleep(0.05)
 
 
 async def _until_it_answers(url: str, status: int) -> None:
