@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
@@ -141,6 +141,7 @@ class SqliteLog:
                     self._path.touch(OWNERS_ONLY)
             except OSError as error:
                 raise StoreUnavailable("The event store's folder or file cannot be made") from error
+            _use_wal(self._path)
             self._writer = _recorder(self._path, _Writers, 1)  # a pool of its own: readers never wait behind it
             self._reader = _recorder(self._path, _Pool, self._pool_size)
             self._create_tables()
@@ -168,7 +169,7 @@ class SqliteLog:
             self._writer.datastore.get_connection(commit=True) as connection,
         ):
             cursor = connection.cursor()
-            _begin_immediate(cursor)
+            _when_unlocked(cursor, "BEGIN IMMEDIATE")
             try:
                 yield _Session(self._writer, cursor)
             except BaseException:
@@ -239,15 +240,25 @@ class _Watcher:
         self._connection.close()
 
 
-def _begin_immediate(cursor: SQLiteCursor) -> None:
-    """Takes the write lock. Raises StoreTimeout when others hold it for too long.
+def _use_wal(path: Path) -> None:
+    """Raises StoreTimeout, as `_when_unlocked`.
+
+    To change a new file's mode is no write that waits for the lock: of processes that start at the same moment one
+    would be refused at once, and the pools change it while they make a connection.
+    """
+    with closing(sqlite3.connect(path)) as connection:
+        _when_unlocked(connection, "PRAGMA journal_mode=WAL")
+
+
+def _when_unlocked(executing: sqlite3.Connection | SQLiteCursor, command: str) -> None:
+    """Raises StoreTimeout when others hold the lock for longer than LOCK_TIMEOUT_SECONDS.
 
     SQLite's own waiting backs off to 100 ms, longer than the pause that a busy writer makes for others.
     """
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
-            cursor.execute("BEGIN IMMEDIATE")
+            executing.execute(command)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise

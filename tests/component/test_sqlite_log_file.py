@@ -1,9 +1,11 @@
 """The SQLite log as a file: who may read it, and closing it while a call that nobody waits for is still at work."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,21 @@ def test_only_its_owner_reads_it(log: SqliteLog, tmp_path: Path) -> None:
         session.execute("CREATE TABLE one (number INTEGER)")
     names = ("events.db", "events.db-wal", "events.db-shm")
     assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(names, 0o600)
+
+
+def test_a_new_file_that_another_process_just_makes_is_waited_for(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "events.db", 2)
+    with (
+        closing(sqlite3.connect(tmp_path / "events.db", check_same_thread=False)) as other,
+        ThreadPoolExecutor(1) as one,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        opening = one.submit(log.open)
+        with pytest.raises(TimeoutError):
+            opening.result(0.2)
+        other.rollback()
+        opening.result(5)
+    log.close()
 
 
 def test_a_connection_at_work_is_not_closed_under_its_user(log: SqliteLog) -> None:
