@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75.0
 LINGERING_SECONDS = 5.0  # reads on after an early refusal, so that its sender gets to see it
+LOOK_SECONDS = 0.02
 LINE_MAX_BYTES = 64 * 1024  # of the request line, and of one header
 
 
@@ -81,6 +82,13 @@ class HttpServer(web.AppRunner):
             "max_field_size": LINE_MAX_BYTES,
         }
         super().__init__(app, shutdown_timeout=shutdown_seconds, **options)
+
+    async def left(self, seconds: float) -> None:
+        """Waits until every caller has closed his connection or was told to, for that long at most."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self.server is not None and self.server.connections and loop.time() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

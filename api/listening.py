@@ -70,30 +70,34 @@ class ListeningSite(web.BaseSite):
         await super().stop()
         for one in self._sockets:
             asyncio.get_running_loop().remove_reader(one)
+            while self._accept(one):  # who waits there believes that he is connected
+                pass
             one.close()
         self._sockets = ()
         if self._handing_over:
             await asyncio.wait(self._handing_over)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket) -> bool:
+        """Whether more may wait."""
         loop = asyncio.get_running_loop()
         for _ in range(AT_ONCE):
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # no more wait, or one has gone: the others are seen in the next turn
+                return False  # no more wait, or one has gone: the others are seen in the next turn
             except OSError as error:
                 if error.errno not in NO_ROOM:
                     raise
                 logger.error("no room for another connection", extra={"event_type": "api.full", "error": str(error)})
                 loop.remove_reader(listening)
                 loop.call_later(AGAIN_SECONDS, self._go_on, listening)
-                return
+                return False
             connection.setblocking(False)
             assert self._runner.server is not None, "it listens only while it serves"
             task = loop.create_task(loop.connect_accepted_socket(self._runner.server, connection))
             self._handing_over.add(task)
             task.add_done_callback(self._handing_over.discard)
+        return True
 
     def _go_on(self, listening: socket.socket) -> None:
         if listening in self._sockets:

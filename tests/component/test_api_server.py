@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from api.server import serve
+from api.server import LAST_REQUEST_SECONDS, serve
 from infra.event_log import open_event_log
 from infra.local_servers import Running, free_port
 from infra.mongo import MongoNotReplicaSet
@@ -87,9 +87,10 @@ async def test_who_keeps_his_connection_is_answered_once_more_and_told_to_go(set
                 return not await answers(User("x", user.url, other, "x"))
 
         await until(is_closed, "it takes no new connection")
+        await asyncio.sleep(0.5)  # it is not closed while he might be sending the next request
         last = await user.get("/applied")
         assert (last.status, last.headers["Connection"]) == (200, "close")
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, LAST_REQUEST_SECONDS - 0.6)  # nobody is left
 
 
 async def test_while_it_ends_it_says_that_it_is_not_ready(settings: Settings) -> None:
@@ -114,7 +115,7 @@ async def test_a_request_that_does_not_end_holds_it_for_the_grace_only(settings:
 async def test_an_idle_connection_does_not_hold_it(settings: Settings) -> None:
     async with serving(settings) as (_, stop, running):
         stop.set()
-        await asyncio.wait_for(running, 3)
+        await asyncio.wait_for(running, LAST_REQUEST_SECONDS + 3)
 
 
 async def test_a_taken_port_is_told_in_a_line(settings: Settings) -> None:

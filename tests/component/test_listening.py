@@ -54,6 +54,21 @@ def test_so_they_are_on_the_event_loop_that_the_roles_use() -> None:
         runner.run(test_many_at_once_are_all_answered())
 
 
+async def test_who_waits_to_be_taken_when_it_stops_is_answered() -> None:
+    async with listening() as site:
+        waiting = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(3)]  # the loop does not turn
+        for one in waiting:
+            one.sendall(ASKED)
+            one.setblocking(False)
+        await site.stop()
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            answers = [await loop.sock_recv(one, 1_000) for one in waiting]
+        for one in waiting:
+            one.close()
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+
+
 async def test_a_name_is_listened_at_in_all_its_addresses() -> None:
     async with listening("localhost") as site:
         assert b"here" in await asked("127.0.0.1", site.port)
