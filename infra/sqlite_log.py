@@ -33,12 +33,6 @@ WATCH_POLL_SECONDS = 0.004
 STREAMS_CACHED = 4_096  # a reader meets each a few times in a row
 OWNERS_ONLY = 0o600  # people's job hunts; SQLite gives the files beside it the same
 SELECT = "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events"
-SELECT_AFTER = (
-    "SELECT position, originator_id, originator_version, topic, state FROM ("
-    "SELECT position, sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before FROM ("
-    "SELECT rowid AS position, length(state) AS bytes FROM stored_events WHERE rowid > ? ORDER BY rowid LIMIT ?)) "
-    "JOIN stored_events ON stored_events.rowid = position WHERE bytes_before < ? ORDER BY position"
-)
 
 
 class _Pool(SQLiteConnectionPool):
@@ -186,10 +180,12 @@ class SqliteLog:
     def select_streams(self, stream_ids: Sequence[str]) -> Sequence[StoredAt]:
         marks = ",".join("?" * len(stream_ids))
         sql = f"{SELECT} WHERE originator_id IN ({marks}) ORDER BY originator_id, originator_version"
-        return self._select(sql, stream_ids)
+        with self._selecting(sql, stream_ids) as rows:
+            return list(map(_stored_at, rows))
 
     def select_after(self, position: int, limit: int) -> Sequence[StoredAt]:
-        return self._select(SELECT_AFTER, (position, limit, READ_BYTES))
+        with self._selecting(f"{SELECT} WHERE rowid > ? ORDER BY rowid LIMIT ?", (position, limit)) as rows:
+            return list(_no_more_than(READ_BYTES, map(_stored_at, rows)))
 
     def head(self) -> int:
         with _store_errors(), self._users.one():
@@ -199,10 +195,27 @@ class SqliteLog:
         with _store_errors():
             return _Watcher(self._path)
 
-    def _select(self, sql: str, params: Sequence[object]) -> Sequence[StoredAt]:
+    @contextmanager
+    def _selecting(self, sql: str, params: Sequence[object]) -> Iterator[Iterator[sqlite3.Row]]:
+        """Its rows, each read when it is asked for."""
         with _store_errors(), self._users.one(), self._reader.datastore.transaction(commit=False) as cursor:
-            cursor.execute(sql, list(params))
-            return [(StoredEvent(_stream_id(r[1]), r[2], r[3], r[4]), r[0]) for r in cursor.fetchall()]
+            cursor.execute(sql, tuple(params))
+            yield iter(cursor.fetchone, None)
+
+
+def _stored_at(row: sqlite3.Row) -> StoredAt:
+    position, stream, version, topic, state = row
+    return StoredEvent(_stream_id(stream), version, topic, state), position
+
+
+def _no_more_than(most: int, events: Iterator[StoredAt]) -> Iterator[StoredAt]:
+    """Those that begin within so many bytes."""
+    size = 0
+    for stored, position in events:
+        yield stored, position
+        size += len(stored.state)
+        if size >= most:
+            return
 
 
 @lru_cache(STREAMS_CACHED, typed=True)
