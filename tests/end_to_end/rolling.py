@@ -23,15 +23,17 @@ PORT_OF = {
 POSITION = "X-Event-Position"
 TITLES = ("Baker", "Cook [fail:1]", "Waiter [slow:0.05]")
 READY_SECONDS = 60.0
+AWAY_SECONDS = 1.0  # until no request is on its way to who is out of the balancer
 
 
 @dataclass(slots=True)
 class Replicas:
-    """Processes of a service by their names; `ports` are those of their probes."""
+    """Processes of a service by their names; `ports` are those of their probes, `away` those that get no requests."""
 
     service: Service
     client: Client
     ports: dict[str, int] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
 
     async def start(self, name: str, code: Path | None = None) -> None:
         """Returns once it is ready."""
@@ -48,6 +50,13 @@ class Replicas:
         assert code_of_ending == 0, f"{name}:\n{self.service.log(name)}"
         await self.start(name, code)
 
+    async def replace_behind_balancer(self, name: str) -> None:
+        """The same, once nobody sends requests there any more, as where a balancer takes out first what is to end."""
+        self.away.add(name)
+        await asyncio.sleep(AWAY_SECONDS)
+        await self.replace(name)
+        self.away.discard(name)
+
     async def _is_ready(self, port: int) -> bool:
         try:
             async with self.client.http.get(f"http://127.0.0.1:{port}/health/ready") as response:
@@ -57,7 +66,14 @@ class Replicas:
 
     @property
     def addresses(self) -> list[str]:
-        return [f"http://127.0.0.1:{port}" for name, port in self.ports.items() if name.startswith("api")]
+        """Where requests are sent."""
+        apis = ((name, port) for name, port in self.ports.items() if name.startswith("api") and name not in self.away)
+        return [f"http://127.0.0.1:{port}" for _, port in apis]
+
+    def addresses_in_turn(self) -> Iterator[str]:
+        for number in itertools.count():
+            addresses = self.addresses
+            yield addresses[number % len(addresses)]
 
 
 @dataclass(slots=True)
@@ -75,7 +91,7 @@ class Users:
 async def going_on(replicas: Replicas, callers: int = 4, pause: float = 0.05) -> AsyncIterator[Users]:
     """Submissions, each read back at once with its position, and lists, until the block ends."""
     users, stop = Users(), asyncio.Event()
-    addresses = itertools.cycle(replicas.addresses)
+    addresses = replicas.addresses_in_turn()
 
     async def caller(http: aiohttp.ClientSession) -> None:
         while not stop.is_set():

@@ -63,8 +63,8 @@ async def test_the_release_before_and_this_one_work_side_by_side(replicas: Repli
     await start_all(replicas, second)
     async with going_on(replicas) as users:
         await reached(users, 10 * BETWEEN)
-        for name in first:  # the upgrade goes on
-            await replicas.replace(name)
+        for name in first:  # the upgrade goes on; the API of before closed connections under requests just being sent
+            await replicas.replace_behind_balancer(name)
             await reached(users, BETWEEN)
         for name in first:  # and is taken back
             await replicas.replace(name, before)
