@@ -6,6 +6,7 @@ A kill of ours at any point leaves no process: each dies with us (`leash.py`). W
 
 import asyncio
 import errno
+import secrets
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ READY_SECONDS = 30.0
 POLL_SECONDS = 0.05
 TRIES = 5
 AGAIN_SECONDS = 0.3
+PORTS = range(10_000, 32_768)  # those of outgoing connections begin behind (Linux: ip_local_port_range)
+PORT_TRIES = 100
 LOG_BYTES = 16 * 1024 * 1024  # a longer log is put aside at the next start
 
 Ready = Callable[[], Awaitable[bool]]  # bounded by itself to seconds; False as long as it cannot say yes
@@ -75,10 +78,15 @@ async def start(kind: Kind, folder: Path, port: int | None) -> Running:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens at now."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens at now, and that no outgoing connection is given before it is used.
+
+    Raises LocalServerError when none is found.
+    """
+    for _ in range(PORT_TRIES):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((HOST, secrets.choice(PORTS)))
+            return int(listener.getsockname()[1])
+    raise LocalServerError(f"no port between {PORTS[0]} and {PORTS[-1]} is free")
 
 
 async def answers(port: int) -> bool:

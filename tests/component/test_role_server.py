@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from infra import metrics
+from infra.local_servers import free_port
 from infra.metric_kinds import Role
 from infra.role_server import STUCK_SECONDS, CannotListen, Heartbeat, Readiness, role_server
 
@@ -25,13 +26,6 @@ class Clock:
 
 async def all_well() -> Mapping[str, bool]:
     return {"mongodb": True, "event_store": True}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture
