@@ -52,7 +52,6 @@ from api.publish_rates import PublishRates
 from api.rate_limits import RATE_LIMITS, RateLimits
 from api.response_headers import RESPONSE_HEADERS, ResponseHeaders
 from api.routing import add_routes
-from api.running import RUNNING, Running
 from domain.batch_commands import BatchCommands
 from domain.commands import ApplicationCommands
 from domain.ports import Claims as Leases
@@ -120,7 +119,6 @@ def create_app(deps: Dependencies) -> web.Application:
     app[PUBLISH_RATES] = deps.publish_rates
     app[LEASES] = deps.leases
     app[HEALTH] = deps.health
-    app[RUNNING] = Running()
     app[READS], app[WRITES], app[DOWNLOADS] = Admission(), Admission(), Downloads()
     app[RESPONSE_HEADERS] = ResponseHeaders(settings.cors_allowed_origins)
     app[DUPLICATES] = Duplicates()

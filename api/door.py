@@ -20,7 +20,6 @@ from api.request_log import OPERATION, in_progress
 from api.request_trace import request_span, tell_status
 from api.response_headers import RESPONSE_HEADERS
 from api.routing import ROUTES, UNMATCHED
-from api.running import RUNNING
 from domain.errors import DomainError, NewerEvent, Overloaded
 from infra.logs import log_context
 from infra.tokens import Claims, bearer_token, is_bearer
@@ -35,14 +34,12 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     operation = request.app[ROUTES].get(request.match_info.route, UNMATCHED)
     request[OPERATION] = operation
     request[CORRELATION_ID] = correlation_id = correlation_id_of(request.headers)
-    with request.app[RUNNING], in_progress(request), request_span(request, operation) as span:
+    with in_progress(request), request_span(request, operation) as span:
         if span.trace_id is not None:
             request[TRACE_ID] = span.trace_id
         with log_context(correlation_id=correlation_id, trace_id=span.trace_id):
             response = await _answer(request, handler, operation)
         tell_status(span, response.status)
-    if request.app[HEALTH].ending:
-        response.force_close()
     return response
 
 
@@ -132,3 +129,6 @@ async def tell_headers(request: web.Request, response: web.StreamResponse) -> No
     tell_correlation_id(response.headers, request[CORRELATION_ID])
     tell_standing(request, response.headers)
     request.app[RESPONSE_HEADERS].tell(request, response, private=CLAIMS in request)
+    if request.app[HEALTH].ending and not isinstance(response, web.WebSocketResponse):
+        response.headers[hdrs.CONNECTION] = "close"
+        response.force_close()

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75.0
 LINGERING_SECONDS = 5.0  # reads on after an early refusal, so that its sender gets to see it
+LAST_REQUEST_SECONDS = 2.0
 LOOK_SECONDS = 0.02
 LINE_MAX_BYTES = 64 * 1024  # of the request line, and of one header
 
@@ -27,6 +28,14 @@ class Connection(web.RequestHandler):
     """One connection."""
 
     _tell_loss: Callable[[], None] | None = None
+
+    @property
+    def quiet_since(self) -> float | None:
+        """When its last answer was sent, by the loop's clock; None while something is asked or answered on it."""
+        unsent = self.transport is not None and self.transport.get_write_buffer_size()
+        if self._waiter is None or self._messages or unsent:
+            return None
+        return self._next_keepalive_close_time - self.keepalive_timeout
 
     @contextmanager
     def telling_loss(self, tell: Callable[[], None]) -> Iterator[None]:
@@ -83,12 +92,22 @@ class HttpServer(web.AppRunner):
         }
         super().__init__(app, shutdown_timeout=shutdown_seconds, **options)
 
-    async def left(self, seconds: float) -> None:
-        """Waits until every caller has closed his connection or was told to, for that long at most."""
+    async def finish(self, seconds: float) -> None:
+        """Lets callers have their last answers, for that long at most.
+
+        Who keeps his connection is waited for until he has asked nothing for LAST_REQUEST_SECONDS, and is answered
+        once more (`api/door.py` tells him there that it ends): to close it sooner would meet the request that he is
+        just sending, and he could not tell whether that was done.
+        """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while self.server is not None and self.server.connections and loop.time() < deadline:
+        began = loop.time()
+        while loop.time() < began + seconds and not self._all_are_quiet(began, loop.time()):
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _all_are_quiet(self, began: float, now: float) -> bool:
+        connections = [] if self.server is None else self.server.connections
+        quiet = (one.quiet_since for one in connections if isinstance(one, Connection))
+        return all(since is not None and now - max(since, began) >= LAST_REQUEST_SECONDS for since in quiet)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

@@ -70,12 +70,20 @@ class ListeningSite(web.BaseSite):
         await super().stop()
         for one in self._sockets:
             asyncio.get_running_loop().remove_reader(one)
-            while self._accept(one):  # who waits there believes that he is connected
-                pass
+            self._accept_who_waits(one)
             one.close()
         self._sockets = ()
         if self._handing_over:
             await asyncio.wait(self._handing_over)
+
+    def _accept_who_waits(self, listening: socket.socket) -> None:
+        """They believe that they are connected: as many as can have waited, and as there is room for."""
+        try:
+            for _ in range(0, self._backlog, AT_ONCE):
+                if not self._accept(listening):
+                    return
+        except OSError as error:
+            logger.error("those who waited were not taken", extra={"event_type": "api.lost", "error": str(error)})
 
     def _accept(self, listening: socket.socket) -> bool:
         """Whether more may wait."""

@@ -3,10 +3,8 @@
 It serves as soon as the event store is open. MongoDB and RabbitMQ may be away: submissions without a CV need neither,
 reads answer 503 until MongoDB is back. So may OIDC_ISSUER: until its keys are there, every token gets 503, and the
 process is not ready. When it is told to stop, it first says that it is not ready, then takes no new connection, and
-says goodbye to the streams; what runs gets SHUTDOWN_GRACE_SECONDS. Who keeps his connection is answered once more, and
-told there that it ends: to close it while it is idle would meet the request that he is just sending, and he could not
-tell whether that was done. Only who asks nothing for LAST_REQUEST_SECONDS is not waited for. Killed instead, it loses
-nothing that it has answered: what is answered is durable.
+says goodbye to the streams; what is asked and answered gets SHUTDOWN_GRACE_SECONDS (`HttpServer.finish`). Killed
+instead, it loses nothing that it has answered: what is answered is durable.
 """
 
 import asyncio
@@ -23,7 +21,6 @@ from api.http_server import HttpServer
 from api.keys import AUDIENCE
 from api.listening import ListeningSite
 from api.publish_rates import PublishRates
-from api.running import RUNNING
 from infra import metrics
 from infra.clock import SystemClock
 from infra.cv_store import CvStore
@@ -41,7 +38,6 @@ from projections.queries import Queries
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 1.0  # for each connection, once nothing runs any more
-LAST_REQUEST_SECONDS = 2.0
 BACKLOG = 1024  # connections that wait to be accepted
 
 
@@ -58,17 +54,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             deps.health.ending = True
             await site.stop()
             server.app[AUDIENCE].say_goodbye()
-            await _finish(server, settings.shutdown_grace_seconds)
+            await server.finish(settings.shutdown_grace_seconds)
         finally:
             await server.cleanup()
-
-
-async def _finish(server: HttpServer, seconds: float) -> None:
-    """Lets callers have their last answers."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    await server.left(min(LAST_REQUEST_SECONDS, seconds))
-    await server.app[RUNNING].ended(deadline - loop.time())
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from api.server import LAST_REQUEST_SECONDS, serve
+from api.http_server import LAST_REQUEST_SECONDS
+from api.server import serve
 from infra.event_log import open_event_log
 from infra.local_servers import Running, free_port
 from infra.mongo import MongoNotReplicaSet
@@ -75,11 +76,12 @@ async def test_running_requests_are_finished_and_nobody_else_comes_in(settings: 
         assert await event_store.log.head() == 1
 
 
-async def test_who_keeps_his_connection_is_answered_once_more_and_told_to_go(settings: Settings) -> None:
+@pytest.mark.parametrize("path", ["/applied", "/export/csv?stream=true"])
+async def test_who_keeps_his_connection_is_answered_once_more_and_told_to_go(settings: Settings, path: str) -> None:
     async with running_api(settings):
         pass  # the read models are built
     async with serving(settings) as (user, stop, running):
-        assert (await user.get("/applied")).status == 200
+        assert (await user.get(path)).status == 200
         stop.set()
 
         async def is_closed() -> bool:
@@ -88,7 +90,7 @@ async def test_who_keeps_his_connection_is_answered_once_more_and_told_to_go(set
 
         await until(is_closed, "it takes no new connection")
         await asyncio.sleep(0.5)  # it is not closed while he might be sending the next request
-        last = await user.get("/applied")
+        last = await user.get(path)
         assert (last.status, last.headers["Connection"]) == (200, "close")
         await asyncio.wait_for(running, LAST_REQUEST_SECONDS - 0.6)  # nobody is left
 

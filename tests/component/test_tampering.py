@@ -76,6 +76,9 @@ def another_column(draw: random.Random, db: Sql) -> None:
             ("originator_id", "no id"),
             ("state", "text"),
             ("state", b""),
+            ("state", 5),
+            ("state", 0.5),
+            ("state", None),
         ]
     )
     db.execute(f"UPDATE stored_events SET {column} = ? WHERE rowid = ?", (value, row(draw)))

@@ -99,6 +99,7 @@ async def going_on(replicas: Replicas, callers: int = 4, pause: float = 0.05) ->
             await asyncio.sleep(pause)
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
+        http._retry_connection = False  # else aiohttp hides a GET whose connection was closed under it
         running = [asyncio.create_task(caller(http)) for _ in range(callers)]
         try:
             yield users

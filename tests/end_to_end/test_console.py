@@ -236,7 +236,7 @@ async def test_nothing_is_missed_while_the_api_is_away(console_service: Service,
     id = await program.submit("Cook [slow:12]")
     badge = ada.page.locator(".row .badge")
     await expect(badge).to_have_text("Processing")
-    ada.expects("ERR_", "404", "503")
+    ada.expects("ERR_", "404", "503", "not read again")
     await console_service.kill("api")
     await expect(ada.page.locator("#connection")).to_contain_text("Reconnecting")
 
