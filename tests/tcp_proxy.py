@@ -117,8 +117,8 @@ class TcpProxy:
         finally:
             for task in (answers, asked):
                 task.cancel()
+            _reset(server_writer)  # first: the proxy's end may cut the wait
             await asyncio.gather(answers, asked, return_exceptions=True)
-            _reset(server_writer)
 
     async def _ask(
         self,

@@ -116,3 +116,16 @@ async def test_its_end_leaves_no_connection_that_it_just_took_up() -> None:
         for client in clients:
             client.close()
     gc.collect()
+
+
+async def test_nor_one_that_it_just_cut() -> None:
+    for turns in range(12):
+        async with an_echo() as proxy, connected(proxy) as ends:
+            assert await echoed(ends, b"before") == b"before"
+            proxy.cut_at = b"cut"
+            ends[1].write(b"cut")
+            while not proxy.cuts:
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+    gc.collect()
