@@ -42,10 +42,12 @@ async def relaying(
 
 
 @asynccontextmanager
-async def working(event_store: EventStore, settings: Settings, *, workers: int = 1) -> AsyncIterator[asyncio.Event]:
-    """A relay, and so many workers; the event stops the workers."""
+async def working(
+    event_store: EventStore, settings: Settings, *, workers: int = 1, relays_by: Settings | None = None
+) -> AsyncIterator[asyncio.Event]:
+    """A relay, which may have settings of its own, and so many workers; the event stops the workers."""
     stop = asyncio.Event()
-    async with relaying(event_store, settings):
+    async with relaying(event_store, relays_by or settings):
         at_work = [asyncio.create_task(run_worker(event_store, settings, Beats(), stop)) for _ in range(workers)]
         try:
             yield stop
