@@ -143,6 +143,7 @@ class Worker:
         self._tools = processing.tools
         self._actor = f"worker:{processing.keeper.holder}"
         self._tasks: set[asyncio.Task[object]] = set()  # one for each message that is not acknowledged
+        self._forgotten: set[asyncio.Task[object] | None] = set()  # those of them that end when they would wait again
         self._busy: dict[UUID, asyncio.Future[None]] = {}  # until an application's present message is handled
         self._newer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -182,11 +183,17 @@ class Worker:
             task: asyncio.Task[object] = asyncio.create_task(self._handle(consumer, delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._forgotten.discard)
 
     def _forget_waiting(self) -> None:
-        """The broker delivers again what has not been started."""
+        """The broker delivers again what has not been started, and what could not be."""
         for task in self._tasks - self._runs.tasks:
             task.cancel()
+        self._forgotten |= self._tasks & self._runs.tasks
+
+    def _end_if_forgotten(self) -> None:
+        if asyncio.current_task() in self._forgotten:
+            raise asyncio.CancelledError
 
     async def _finish(self) -> None:
         """Running jobs get the grace, then their portal calls are broken off; what follows still gets into the log."""
@@ -209,6 +216,7 @@ class Worker:
         work = _read(delivery)
         with working_on(delivery, self._queue), log_context(**_told(delivery, work)):
             while not await self._done(delivery, work):
+                self._end_if_forgotten()
                 await asyncio.sleep(backoff.seconds())
             with contextlib.suppress(BrokerError):  # then it comes again
                 await consumer.acknowledge(delivery)
@@ -237,6 +245,7 @@ class Worker:
             return
         cause = self._cause(delivery, work.correlation_id)
         while (handled := await self._in_turn(work, cause)) is Handled.CLAIMED:
+            self._end_if_forgotten()
             await self._watch.until_free(claim_name(UUID(work.application_id)))
         if handled is Handled.UNKNOWN:
             reason = f"Application not found: {work.application_id[:ID_CHARACTERS]}"

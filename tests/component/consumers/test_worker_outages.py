@@ -89,22 +89,47 @@ async def test_a_start_under_way_when_the_connection_is_lost_goes_on(
         assert (await names(event_store, id)).count("processing_started") == 1
 
 
+async def test_a_start_that_a_claim_bars_does_not_wait_when_the_connection_is_lost_meanwhile(
+    event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
+) -> None:
+    id = await submit(commands)
+    claim = Claim(claim_name(id), "another", 60)
+    await event_store.claims.take(claim)
+    begun = asyncio.Event()
+    slow = replace(event_store, log=SlowStarts(event_store.log, begun.set, before=True))
+    patient = settings.model_copy(update={"claim_seconds": 10})
+    async with proxy_of(queues) as proxy, working(slow, through(proxy, patient), relays_by=settings):
+        async with asyncio.timeout(10):
+            await begun.wait()
+        [before] = handling()
+        cut(proxy)
+        await until(partial(_replaced, before))
+        await event_store.claims.release(claim)
+        assert await ended(commands, id) == ["success"]
+
+
 @dataclass
 class SlowStarts:
-    """The log, but for the answers to what takes a claim: they are late, and `begun` is told when they are due."""
+    """The log, but for what takes a claim: a second passes after it, or `before` it; `begun` is told when it begins."""
 
     log: EventLog
     begun: Callable[[], object] = bool
+    before: bool = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.log, name)
 
     async def append(self, append: Append) -> int:
+        if append.take is not None and self.before:
+            await self._pass()
         position = await self.log.append(append)
-        if append.take is not None:
-            self.begun()
-            await asyncio.sleep(1)
+        if append.take is not None and not self.before:
+            await self._pass()
         return position
+
+    async def _pass(self) -> None:
+        self.begun()
+        await asyncio.sleep(1)
 
 
 async def test_messages_that_wait_do_not_pile_up_when_the_connection_is_lost(
