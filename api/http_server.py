@@ -1,4 +1,7 @@
-"""aiohttp's server, with answers of ours to what it refuses before any application sees it (contract http.md 1.7)."""
+"""aiohttp's server, with answers of ours to what it refuses before any application sees it (contract http.md 1.7).
+
+And with an end that cuts no answer off, nor a request that is just being sent (`HttpServer.finish`).
+"""
 
 import asyncio
 import logging

@@ -143,7 +143,7 @@ class Worker:
         self._tools = processing.tools
         self._actor = f"worker:{processing.keeper.holder}"
         self._tasks: set[asyncio.Task[object]] = set()  # one for each message that is not acknowledged
-        self._forgotten: set[asyncio.Task[object] | None] = set()  # those of them that end when they would wait again
+        self._forgotten: set[asyncio.Task[object]] = set()  # those of them that end when they would wait again
         self._busy: dict[UUID, asyncio.Future[None]] = {}  # until an application's present message is handled
         self._newer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -1,4 +1,4 @@
-"""The SQLite log as a file: who may read it, and closing it while a call that nobody waits for is still at work."""
+"""The SQLite log as a file: who may read it, opening a new one beside others, and closing it while a call works."""
 
 import asyncio
 import sqlite3

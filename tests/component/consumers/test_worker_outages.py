@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -42,8 +43,7 @@ async def test_a_message_of_a_claimed_application_is_kept_until_the_claim_ends(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     id, other = await submit(commands), await submit(commands)
-    claim = Claim(claim_name(id), "another", 60)
-    await event_store.claims.take(claim)
+    claim = await claimed_by_another(event_store, id)
     async with working(event_store, settings):
         assert await ended(commands, other) == ["success"]
         await asyncio.sleep(0.5)
@@ -51,6 +51,12 @@ async def test_a_message_of_a_claimed_application_is_kept_until_the_claim_ends(
         assert await queues.depth(queues.names.processing) == 0
         await event_store.claims.release(claim)
         assert await ended(commands, id) == ["success"]
+
+
+async def claimed_by_another(event_store: EventStore, id: UUID) -> Claim:
+    claim = Claim(claim_name(id), "another", 60)
+    await event_store.claims.take(claim)
+    return claim
 
 
 async def test_a_connection_to_the_broker_that_is_lost_sends_nothing_twice(
@@ -93,8 +99,7 @@ async def test_a_start_that_a_claim_bars_does_not_wait_when_the_connection_is_lo
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     id = await submit(commands)
-    claim = Claim(claim_name(id), "another", 60)
-    await event_store.claims.take(claim)
+    claim = await claimed_by_another(event_store, id)
     begun = asyncio.Event()
     slow = replace(event_store, log=SlowStarts(event_store.log, begun.set, before=True))
     patient = settings.model_copy(update={"claim_seconds": 10})
@@ -136,8 +141,7 @@ async def test_messages_that_wait_do_not_pile_up_when_the_connection_is_lost(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     id = await submit(commands)
-    claim = Claim(claim_name(id), "another", 60)
-    await event_store.claims.take(claim)
+    claim = await claimed_by_another(event_store, id)
     # the relay's connection is not cut: it would publish again what the broker had not confirmed yet
     async with proxy_of(queues) as proxy, working(event_store, through(proxy, settings), relays_by=settings):
         for _ in range(3):
@@ -223,8 +227,7 @@ async def test_what_was_not_begun_goes_back_to_the_queue(
     event_store: EventStore, commands: ApplicationCommands, settings: Settings, queues: Queues
 ) -> None:
     id = await submit(commands)
-    claim = Claim(claim_name(id), "another", 60)
-    await event_store.claims.take(claim)
+    await claimed_by_another(event_store, id)
     async with working(event_store, settings) as stop:
         await queues.until_depth(queues.names.notifications, 1)
         await queues.until_depth(queues.names.processing, 0)
